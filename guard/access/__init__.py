@@ -1,0 +1,1 @@
+"""Who is calling, and may they do it: API tokens, roles per tenant, and the decision that the gate asks for."""

@@ -1,0 +1,138 @@
+"""Catalogue -> FastAPI routes. Every operation with a path gets one route; nothing else below `/api/v1` exists.
+
+Law: 401 comes before the body is read, validation after it; the answer leaves after the record is durable.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from guard import __version__
+from guard.api import body as bodies
+from guard.api.openapi import document
+from guard.api.problem import from_framework, problem
+from guard.catalogue import Operation
+from guard.errors import GuardError, StoreUnavailable, Unauthenticated
+from guard.gate import Gate
+from guard.wire.model import Attachment, Model
+
+PUBLIC = {
+    "/livez": "The process runs.",
+    "/readyz": "The service can take writes.",
+    "/version": "The release.",
+    "/openapi.json": "This document.",
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(gate: Gate, ready: Callable[[], Mapping[str, bool]], max_body_bytes: int) -> FastAPI:
+    """The FastAPI application of *gate*; *ready* names the checks of `/readyz`."""
+    app = FastAPI(
+        title="guard",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"logs": False, "operation_spans": False},
+    )
+    for operation in gate.operations.values():
+        if operation.path is not None and operation.method is not None:
+            app.add_api_route(
+                operation.path,
+                endpoint(gate, operation, max_body_bytes),
+                methods=[operation.method],
+                operation_id=operation.operation_id,
+                summary=operation.summary,
+                response_class=Response,
+                response_model=None,
+            )
+    text = orjson.dumps(document(gate.operations.values(), PUBLIC))
+    _public(app, ready, text)
+    app.add_exception_handler(HTTPException, _refusal)
+    app.add_exception_handler(GuardError, _refusal)
+    app.add_exception_handler(Exception, _refusal)
+    return app
+
+
+def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
+    """The handler of one operation: identify, read, parse, call, answer."""
+
+    async def handle(request: Request) -> Response:
+        request_id: str = request.scope["guard.request_id"]
+        try:
+            actor = gate.identify(request.headers.get("authorization"), peer(request.scope))
+        except Unauthenticated as error:
+            await gate.settle(gate.refused(operation, error, request_id))
+            raise
+        received = await _read(request, max_body_bytes)
+        bodies.media_type(request.headers.get("content-type", ""), received)
+        wanted = bodies.parse(operation, received, request.path_params, request.query_params)
+        answer = await gate.call(operation, wanted, actor, request_id)
+        return _response(answer)
+
+    handle.__name__ = operation.operation_id
+    return handle
+
+
+def encode(answer: Any) -> bytes:
+    """JSON bytes of an operation's answer: a wire model, or a plain mapping of the same shape."""
+    if isinstance(answer, Model):
+        return answer.model_dump_json().encode()
+    return orjson.dumps(answer)
+
+
+def peer(scope: Mapping[str, Any]) -> str:
+    """The address of the connection's other end; forwarded headers are not believed."""
+    client = scope.get("client")
+    return client[0] if client else "local"
+
+
+def _response(answer: Any) -> Response:
+    if isinstance(answer, Attachment):
+        return FileResponse(answer.path, media_type=answer.media_type, filename=answer.file_name)
+    return Response(encode(answer), media_type="application/json")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    bodies.size(int(declared) if declared.isdecimal() else 0, limit)
+    parts, length = [], 0
+    async for part in request.stream():
+        length += len(part)
+        bodies.size(length, limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _public(app: FastAPI, ready: Callable[[], Mapping[str, bool]], openapi: bytes) -> None:
+    async def livez() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz() -> JSONResponse:
+        checks = ready()
+        if not all(checks.values()):
+            failing = ", ".join(name for name, holds in checks.items() if not holds)
+            raise StoreUnavailable(f"Not ready: {failing}; see the operator's log.")
+        return JSONResponse({"status": "ok", "checks": dict(checks)})
+
+    async def version() -> JSONResponse:
+        return JSONResponse({"version": __version__})
+
+    async def openapi_json() -> Response:
+        return Response(openapi, media_type="application/json")
+
+    handlers = {"/livez": livez, "/readyz": readyz, "/version": version, "/openapi.json": openapi_json}
+    for path, handler in handlers.items():
+        app.add_api_route(path, handler, methods=["GET"], response_model=None)
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    known = error if isinstance(error, GuardError) else from_framework(getattr(error, "status_code", 500))
+    code, content, headers = problem(known, request.scope["guard.request_id"])
+    return Response(content, status_code=code, headers=dict(headers))

@@ -1,0 +1,257 @@
+"""The composition root: `build(settings) -> Guard`. Nothing else constructs parts.
+
+Law: only here are the real clock and the real random source named. The root key exists before the first write; a store
+is opened by one process; what is built is closed again.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import guard.access.operations
+import guard.audit.operations
+import guard.detect.operations
+import guard.runbook.operations
+import guard.vault.census
+import guard.vault.key_operations
+import guard.vault.operations
+import guard.vault.reencryption
+from guard import __version__
+from guard.access.doorkeeper import Doorkeeper
+from guard.access.policy import parse_rows
+from guard.api.asgi import Front
+from guard.api.routes import build as build_api
+from guard.audit import store as audit_store
+from guard.audit.log import Log
+from guard.audit.recorder import Recorder
+from guard.catalogue import PLATFORM, Actor, collect
+from guard.db.commit import Pipeline
+from guard.db.engine import ProcessLock, Store, open_store
+from guard.detect.limits import Limit, Limiter
+from guard.detect.watch import load_watch
+from guard.errors import InvalidPolicy
+from guard.gate import Doors, Gate
+from guard.runbook.desk import Desk, load_plans
+from guard.settings import Settings
+from guard.vault import store as vault_store
+from guard.vault.keys import Secret
+from guard.vault.policy import FieldPolicy, parse
+from guard.vault.source_store import Sources
+from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
+from guard.vault.vault import Vault
+from guard.worker import Worker, always
+
+ROOMS: tuple[ModuleType, ...] = (
+    guard.access.operations,
+    guard.audit.operations,
+    guard.detect.operations,
+    guard.runbook.operations,
+    guard.vault.census,
+    guard.vault.key_operations,
+    guard.vault.operations,
+    guard.vault.reencryption,
+)
+POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
+MAX_POLICY_FILES = 1000  # a folder with more is some other folder
+NS_PER_MINUTE = 60_000_000_000
+BURST_DIVISOR = 60  # a second's worth may come at once
+
+
+@dataclass(slots=True)
+class Guard:
+    """A running guard. `front` is the ASGI application."""
+
+    settings: Settings
+    gate: Gate
+    front: Front
+    store: Store
+    pipeline: Pipeline
+    worker: Worker
+    doorkeeper: Doorkeeper
+    log: Log
+    fresh: bool
+    _closers: list[Callable[[], None]]
+
+    def close(self) -> None:
+        """Stop the loops, commit what is queued, close the store, release the home directory."""
+        for closer in self._closers:
+            closer()
+
+
+def now_us() -> int:
+    """The wall clock, microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
+    """Build a guard on the store in `settings.home`, creating it if there is none. The loops do not run yet.
+
+    Raises:
+        StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey, InvalidPolicy, InvalidRule, InvalidPlan: see each.
+    """
+    # Policies, rules and plans are read first: a mistake in one of them must not leave half a store behind.
+    model, rows = _access_policy(settings)
+    policies = _field_policies(settings)
+    watch = load_watch(settings)
+    desk = load_plans(settings, frozenset(collect(ROOMS)))
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as undo:
+        lock = ProcessLock(settings.home)
+        undo.callback(lock.release)
+        guard = _assemble(settings, clock, lock, undo, (model, rows, policies, watch, desk))
+        undo.pop_all()  # from here on `Guard.close` does it
+        return guard
+
+
+def _assemble(
+    settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
+) -> Guard:
+    model, rows, policies, watch, desk = loaded
+    store, seal, fresh = _open(settings, clock, undo)
+    hierarchy = Hierarchy(seal, os.urandom)
+    with store.write() as tx:
+        pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
+        signer = bytes(hierarchy.system_secret(tx, "checkpoint_key", 32, clock()).expose())
+        log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
+        log.load(tx, clock())
+        audit_store.expire_intents(tx)
+        vault = Vault(hierarchy, policies)
+        vault.load(tx)
+        doorkeeper = Doorkeeper(model, rows, pepper)
+        doorkeeper.load(tx, clock())
+        watch.load(tx, clock())
+        desk.load(tx)
+    recorder = Recorder(clock, os.urandom, f"guard-{os.getpid()}")
+    sources = Sources(settings.sources)
+    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
+    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
+    pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
+    gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
+    worker = _worker(gate, clock, settings, vault, desk)
+    ready = _readiness(pipeline, settings)
+    front = Front(gate, build_api(gate, ready, settings.max_body_bytes), settings.max_body_bytes)
+    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
+    pipeline.start()
+    guard = Guard(settings, gate, front, store, pipeline, worker, doorkeeper, log, fresh, closers)
+    _record_start(guard)
+    return guard
+
+
+def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tuple[Store, Secret, bool]:
+    """The store and its seal secret. A new store gets its root key before its first byte."""
+    plan = SlotPlan("file", {"path": str(settings.key_file)})
+    fresh = not settings.database.exists()
+    slot = create_slot(plan, os.urandom) if fresh and not settings.key_file.exists() else attach_slot(plan)
+    store = open_store(settings.database)
+    undo.callback(store.close)
+    with store.write() as tx:
+        slots = vault_store.list_slots(tx)
+        if slots:
+            return store, unseal(slots[0], slot), fresh
+        return store, seal_new_store(tx, plan, slot, os.urandom, clock()), True
+
+
+def _doors(
+    settings: Settings,
+    clock: Callable[[], int],
+    parts: Mapping[type, Any],
+    doorkeeper: Doorkeeper,
+    pipeline: Pipeline,
+    store: Store,
+    recorder: Recorder,
+    pool: ThreadPoolExecutor,
+) -> Doors:
+    return Doors(
+        operations=collect(ROOMS),
+        parts=parts,
+        credentials=doorkeeper,
+        policy=doorkeeper,
+        intents=audit_store.Intents(),
+        requests=_limit(settings.requests_per_minute),
+        failures=_limit(settings.failures_per_minute),
+        pipeline=pipeline,
+        store=store,
+        clock=clock,
+        random=os.urandom,
+        pool=pool,
+        recorder=recorder,
+    )
+
+
+def _limit(per_minute: int) -> Callable[[str, int], int | None]:
+    limiter = Limiter(Limit(per_minute, NS_PER_MINUTE, max(per_minute // BURST_DIVISOR, 10)))
+
+    def retry_after(key: str, _now_us: int) -> int | None:
+        outcome = limiter.take(key, time.monotonic_ns())
+        return None if outcome.allowed else (outcome.retry_after_ns or 0) // 1_000_000_000 + 1
+
+    return retry_after
+
+
+def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
+    worker = Worker(gate, clock, settings.heartbeat_milliseconds)
+    worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
+    worker.every(settings.checkpoint_seconds, "intents.sweep", always)
+    worker.every(0, "reencryptions.step", vault.due)
+    worker.every(0, "runs.advance", desk.due)
+    return worker
+
+
+def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:
+    def ready() -> Mapping[str, bool]:
+        free = os.statvfs(settings.home)
+        return {
+            "writer": pipeline.alive,
+            "disk": free.f_bavail * free.f_frsize >= settings.minimum_free_bytes,
+            "database": settings.database.exists(),
+        }
+
+    return ready
+
+
+def _record_start(guard: Guard) -> None:
+    actor = Actor("system:worker", PLATFORM, "system")
+    guard.gate.call_named("services.start", {"version": __version__, "fresh": guard.fresh}, actor, "start")
+
+
+def _access_policy(settings: Settings) -> tuple[str, Any]:
+    model = _read(settings.policies / "access" / "model.conf")
+    path = settings.policies / "access" / "roles.csv"
+    return model, parse_rows(_read(path), _shown(settings, path))
+
+
+def _field_policies(settings: Settings) -> dict[str, FieldPolicy]:
+    found: dict[str, FieldPolicy] = {}
+    for path in sorted((settings.policies / "fields").glob("*.yaml"))[:MAX_POLICY_FILES]:
+        for policy in parse(_read(path), _shown(settings, path)):
+            if policy.name in found:
+                raise InvalidPolicy(f"{_shown(settings, path)}: field {policy.name} is declared twice; remove one.")
+            found[policy.name] = policy
+    if not found:
+        raise InvalidPolicy(f"Expected at least one field policy in {settings.policies / 'fields'}, got none; add one.")
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidPolicy(f"Expected to read {path} as UTF-8, got {type(error).__name__}; put it in place.") from None
+
+
+def _shown(settings: Settings, path: Path) -> str:
+    return f"policies/{path.relative_to(settings.policies)}"
+
+
+def _die() -> None:
+    # A COMMIT without a known outcome: only a restart can read from disk what happened. The answers go out first.
+    time.sleep(0.2)
+    os._exit(70)

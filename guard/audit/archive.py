@@ -1,0 +1,49 @@
+"""Writes the log directory of a fixed size as one zip archive: temporary file, fsync, rename, fsync of the directory.
+
+Law: a half-written archive is never found under its name; equal logs give equal bytes (fixed order and times).
+"""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
+FILE_MODE = 0o644 << 16
+BLOCK_BYTES = 1 << 20
+
+
+def write(path: Path, parts: Iterable[tuple[str, bytes]]) -> str:
+    """Write *parts* (name, content) to *path*, mode 0600; the SHA-256 of the archive in hex."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        temporary.chmod(0o600)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in parts:
+                member = zipfile.ZipInfo(name, FIXED_TIME)
+                member.external_attr = FILE_MODE
+                member.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(member, content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _sync_directory(path.parent)
+    return _digest(path)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""Makes the record of an operation: who, what, on what, by which rule, with which outcome. Values never enter it.
+
+Law: the clear data of a record are the request fields that the catalogue names and the notes that the operation took;
+both hold ids, names, counts and enums only.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guard.audit.entry import Record, body
+from guard.catalogue import Actor, Context, Decision, Operation
+from guard.db.commit import Entry
+from guard.errors import GuardError
+from guard.wire.ids import uuid7
+
+ID_BYTES = 10
+SALT_BYTES = 16
+MAX_RESOURCES = 8  # of a batch; the record says how many more there were
+
+
+class Recorder:
+    """Builds entries for the commit pipeline; *node* names this process in each record."""
+
+    def __init__(self, clock: Callable[[], int], random: Callable[[int], bytes], node: str) -> None:
+        self._clock = clock
+        self._random = random
+        self._node = node
+
+    def entry(
+        self,
+        operation: Operation,
+        request: Any,
+        context: Context,
+        decision: Decision | None = None,
+        error: GuardError | None = None,
+        *,
+        phase: str = "event",
+        intent: str | None = None,
+    ) -> Entry:
+        """The record of *operation* as *context* leaves it; *error* makes it a refusal."""
+        code = None if error is None else error.code
+        return self._write(
+            context.actor,
+            operation.name,
+            " ".join(context.resources[:MAX_RESOURCES]),
+            decision,
+            "ok" if error is None else "refused",
+            code,
+            context.request_id,
+            _facts(operation, request, context),
+            phase,
+            intent,
+        )
+
+    def unknown(self, actor: Actor, action: str, intent: str, request_id: str) -> Entry:
+        """The record that an intent's outcome is not known: its process ended before it could say."""
+        return self._write(actor, action, "", None, "unknown", None, request_id, None, "unknown", intent)
+
+    def _write(
+        self,
+        actor: Actor,
+        action: str,
+        resource: str,
+        decision: Decision | None,
+        status: str,
+        code: str | None,
+        request_id: str,
+        data: Mapping[str, Any] | None,
+        phase: str,
+        intent: str | None,
+    ) -> Entry:
+        now_us = self._clock()
+        random = self._random(ID_BYTES + SALT_BYTES)
+        record_id = str(uuid7(now_us, random))
+        record = Record(
+            id=record_id,
+            salt=random[ID_BYTES:],
+            tenant=actor.tenant,
+            time_us=now_us,
+            phase=phase,
+            intent=intent,
+            node=self._node,
+            actor={"id": actor.subject, "type": actor.kind, "auth": actor.credential},
+            action=action,
+            resource={"id": resource},
+            decision=_decided(decision),
+            request={"id": request_id},
+            result={"status": status} if code is None else {"status": status, "code": code},
+            data=data,
+        )
+        allowed = decision is not None and decision.allow
+        names = (actor.subject, action, resource, allowed, status, code)
+        return Entry(body(record), record_id, actor.tenant, now_us, phase, intent, *names)
+
+
+def _decided(decision: Decision | None) -> Mapping[str, Any]:
+    if decision is None:
+        return {"allow": False}
+    return {"allow": decision.allow, "rule": decision.rule, "policy": decision.version}
+
+
+def _facts(operation: Operation, request: Any, context: Context) -> Mapping[str, Any] | None:
+    facts = {name: value for name in operation.audit if (value := getattr(request, name, None)) is not None}
+    facts.update(context.notes)
+    more = len(context.resources) - MAX_RESOURCES
+    if more > 0:
+        facts["more_resources"] = more
+    return facts or None

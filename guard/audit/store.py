@@ -1,0 +1,288 @@
+"""Rows of the log: entries, search index, full tiles, head, checkpoints, open intents, exports. Transaction first."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from guard.audit.checkpoint import Checkpoint, Head
+from guard.audit.tiles import WIDTH
+from guard.audit.tree import HASH_BYTES, Edge, Node, root_of
+from guard.db.commit import Entry
+from guard.db.engine import Tx
+from guard.db.schema import (
+    audit_checkpoints,
+    audit_entries,
+    audit_exports,
+    audit_head,
+    audit_index,
+    audit_open_intents,
+    audit_tenants,
+    audit_tiles,
+)
+from guard.errors import StoreDamaged
+from guard.wire.audit import ExportView, ListRecords, RecordView
+
+PAGE = 1024  # entries read at a time: about 0.5 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An entry at its place in the log."""
+
+    index: int
+    n: int
+    data: bytes
+    leaf: bytes
+    entry: Entry
+
+
+def create_head(tx: Tx, origin: str, now_us: int) -> None:
+    """The head of a new, empty log."""
+    edge = Edge()
+    tx.execute(
+        insert(audit_head).values(origin=origin, size=0, edge=edge.serialise(), root=edge.root(), time_us=now_us)
+    )
+
+
+def read_head(tx: Tx) -> tuple[str, Edge] | None:
+    """Origin and right edge of the log; None before it was created."""
+    row = tx.execute(select(audit_head.c.origin, audit_head.c.edge)).first()
+    return None if row is None else (row.origin, Edge.parse(row.edge))
+
+
+def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:
+    """Advance the head from *old_size* to *edge*.
+
+    Raises:
+        StoreDamaged: the stored head is not at *old_size*; somebody else wrote the log.
+    """
+    values = {"size": edge.size, "edge": edge.serialise(), "root": edge.root(), "time_us": time_us}
+    moved = tx.execute(update(audit_head).where(audit_head.c.size == old_size).values(**values))
+    if moved.rowcount != 1:
+        raise StoreDamaged("Expected to be the only writer of the log, but its head was moved; restart the service.")
+
+
+def append(tx: Tx, placed: Sequence[Placed]) -> None:
+    """Insert entries and their search index."""
+    tx.execute(insert(audit_entries), [{"idx": one.index, "entry": one.data} for one in placed])
+    tx.execute(
+        insert(audit_index),
+        [
+            {
+                "idx": one.index,
+                "id": one.entry.id,
+                "tenant": one.entry.tenant,
+                "n": one.n,
+                "time_us": one.entry.time_us,
+                "phase": one.entry.phase,
+                "intent": one.entry.intent,
+                "actor": one.entry.actor,
+                "action": one.entry.action,
+                "resource": one.entry.resource,
+                "allowed": int(one.entry.allowed),
+                "status": one.entry.status,
+                "code": one.entry.code,
+                "leaf": one.leaf,
+            }
+            for one in placed
+        ],
+    )
+
+
+def read_numbers(tx: Tx) -> dict[str, int]:
+    """The next per-tenant number of each tenant."""
+    return {row.tenant: row.next_n for row in tx.execute(select(audit_tenants))}
+
+
+def write_numbers(tx: Tx, changed: Mapping[str, int], known: Iterable[str]) -> None:
+    """Store the next numbers of the tenants in *changed*; those in *known* have a row already."""
+    for tenant, next_n in changed.items():
+        if tenant in known:
+            tx.execute(update(audit_tenants).where(audit_tenants.c.tenant == tenant).values(next_n=next_n))
+        else:
+            tx.execute(insert(audit_tenants).values(tenant=tenant, next_n=next_n))
+
+
+def add_tiles(tx: Tx, tiles: Sequence[tuple[int, int, bytes]]) -> None:
+    """Insert full tiles: (level, number, 256 hashes)."""
+    if tiles:
+        tx.execute(insert(audit_tiles), [{"level": level, "n": n, "hashes": hashes} for level, n, hashes in tiles])
+
+
+def read_tile(tx: Tx, level: int, n: int) -> bytes | None:
+    """The 8,192 bytes of a full tile, or None."""
+    here = (audit_tiles.c.level == level) & (audit_tiles.c.n == n)
+    found: bytes | None = tx.execute(select(audit_tiles.c.hashes).where(here)).scalar()
+    return found
+
+
+def leaves(tx: Tx, start: int, end: int) -> list[bytes]:
+    """Leaf hashes of records [start, end) from the search index."""
+    here = (audit_index.c.idx >= start) & (audit_index.c.idx < end)
+    return list(tx.execute(select(audit_index.c.leaf).where(here).order_by(audit_index.c.idx)).scalars())
+
+
+def leaf_pages(tx: Tx, size: int) -> Iterator[bytes]:
+    """Leaf hashes of the first *size* records, read a page at a time."""
+    for start in range(0, size, PAGE):
+        yield from leaves(tx, start, min(start + PAGE, size))
+
+
+def node_reader(tx: Tx) -> Node:
+    """Reads any perfect subtree from full tiles and, at the right edge, from leaf hashes."""
+    cache: dict[tuple[int, int], list[bytes]] = {}
+
+    def hashes(level: int, n: int) -> list[bytes]:
+        key = (level, n)
+        if key not in cache:
+            stored = read_tile(tx, level, n)
+            if stored is not None:
+                cache[key] = [stored[at : at + HASH_BYTES] for at in range(0, len(stored), HASH_BYTES)]
+            elif level == 0:
+                cache[key] = leaves(tx, n * WIDTH, (n + 1) * WIDTH)
+            else:
+                cache[key] = [root_of(hashes(level - 1, child)) for child in _full_children(tx, level, n)]
+        return cache[key]
+
+    def node(level: int, index: int) -> bytes:
+        tile_level, rest = divmod(level, 8)
+        start = index << rest
+        return root_of(hashes(tile_level, start // WIDTH)[start % WIDTH : start % WIDTH + (1 << rest)])
+
+    return node
+
+
+def _full_children(tx: Tx, level: int, n: int) -> range:
+    here = (audit_tiles.c.level == level - 1) & (audit_tiles.c.n >= n * WIDTH) & (audit_tiles.c.n < (n + 1) * WIDTH)
+    count: int = tx.execute(select(func.count()).select_from(audit_tiles).where(here)).scalar_one()
+    return range(n * WIDTH, n * WIDTH + count)
+
+
+def entries(tx: Tx, start: int, end: int) -> Iterator[bytes]:
+    """Entries [start, end) in order, a page at a time.
+
+    Raises:
+        StoreDamaged: one is missing.
+    """
+    at = start
+    while at < end:
+        until = min(at + PAGE, end)
+        here = (audit_entries.c.idx >= at) & (audit_entries.c.idx < until)
+        page = list(tx.execute(select(audit_entries.c.entry).where(here).order_by(audit_entries.c.idx)).scalars())
+        if len(page) != until - at:
+            raise StoreDamaged(
+                f"Expected records {at} to {until - 1} in the log, but some are missing; restore a backup."
+            )
+        yield from page
+        at = until
+
+
+def find_record(tx: Tx, tenant: str, index: int) -> bytes | None:
+    """The entry at *index* if it is this tenant's."""
+    joined = audit_index.join(audit_entries, audit_index.c.idx == audit_entries.c.idx)
+    here = (audit_index.c.idx == index) & (audit_index.c.tenant == tenant)
+    found: bytes | None = tx.execute(select(audit_entries.c.entry).select_from(joined).where(here)).scalar()
+    return found
+
+
+def list_records(tx: Tx, tenant: str, wanted: ListRecords) -> list[RecordView]:
+    """A page of the search index, newest first."""
+    here = audit_index.c.tenant == tenant
+    if wanted.action:
+        here &= audit_index.c.action == wanted.action
+    if wanted.actor:
+        here &= audit_index.c.actor == wanted.actor
+    if wanted.before is not None:
+        here &= audit_index.c.idx < wanted.before
+    rows = tx.execute(select(audit_index).where(here).order_by(audit_index.c.idx.desc()).limit(wanted.limit))
+    return [
+        RecordView(
+            index=row.idx,
+            id=row.id,
+            n=row.n,
+            time_us=row.time_us,
+            phase=row.phase,
+            actor=row.actor,
+            action=row.action,
+            resource=row.resource,
+            allowed=bool(row.allowed),
+            status=row.status,
+            code=row.code,
+        )
+        for row in rows
+    ]
+
+
+# checkpoints
+
+
+def add_checkpoint(tx: Tx, head: Head, note: str) -> None:
+    """Insert a signed checkpoint."""
+    checkpoint = head.checkpoint
+    tx.execute(
+        insert(audit_checkpoints).values(size=checkpoint.size, time_us=head.time_us, root=checkpoint.root, note=note)
+    )
+
+
+def last_checkpoint(tx: Tx, origin: str) -> tuple[Head, str] | None:
+    """The latest checkpoint and its note, or None."""
+    row = tx.execute(select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)).first()
+    return None if row is None else (Head(Checkpoint(origin, row.size, row.root), row.time_us), row.note)
+
+
+def checkpoint_notes(tx: Tx, up_to: int) -> list[tuple[int, str]]:
+    """(size, note) of every checkpoint up to a size, rising."""
+    here = select(audit_checkpoints.c.size, audit_checkpoints.c.note).where(audit_checkpoints.c.size <= up_to)
+    return [(row.size, row.note) for row in tx.execute(here.order_by(audit_checkpoints.c.size))]
+
+
+# open intents
+
+
+class Intents:
+    """Open intents of external operations, for the gate."""
+
+    def open(self, tx: Tx, entry: Entry, deadline_us: int) -> None:
+        """Note an intent that has no outcome yet."""
+        values = {"tenant": entry.tenant, "actor": entry.actor, "action": entry.action, "node": ""}
+        tx.execute(insert(audit_open_intents).values(intent=entry.id, deadline_us=deadline_us, **values))
+
+    def close(self, tx: Tx, intent: str) -> bool:
+        """Remove it; False where it had been closed already."""
+        return tx.execute(delete(audit_open_intents).where(audit_open_intents.c.intent == intent)).rowcount == 1
+
+
+def overdue_intents(tx: Tx, now_us: int, limit: int) -> list[Mapping[str, Any]]:
+    """Open intents past their deadline."""
+    here = select(audit_open_intents).where(audit_open_intents.c.deadline_us <= now_us).limit(limit)
+    return [dict(row) for row in tx.execute(here).mappings()]
+
+
+def expire_intents(tx: Tx) -> None:
+    """At start: the process that opened these is gone, so every open intent is due now."""
+    tx.execute(update(audit_open_intents).values(deadline_us=0))
+
+
+# exports
+
+
+def add_export(tx: Tx, view: ExportView, tenant: str, path: str) -> None:
+    """Insert a finished export."""
+    values = view.model_dump()
+    tx.execute(insert(audit_exports).values(tenant=tenant, path=path, **values))
+
+
+def list_exports(tx: Tx, tenant: str) -> list[ExportView]:
+    """Finished exports, newest first."""
+    here = select(audit_exports).where(audit_exports.c.tenant == tenant).order_by(audit_exports.c.created_us.desc())
+    names = ExportView.model_fields
+    return [ExportView(**{name: row[name] for name in names}) for row in tx.execute(here).mappings()]
+
+
+def export_path(tx: Tx, tenant: str, export_id: str) -> str | None:
+    """Where the archive of an export lies."""
+    here = (audit_exports.c.tenant == tenant) & (audit_exports.c.id == export_id)
+    found: str | None = tx.execute(select(audit_exports.c.path).where(here)).scalar()
+    return found

@@ -1,0 +1,115 @@
+"""`guard audit ...`."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guard.cli.session import Session, verb
+from guard.errors import InvalidInput
+
+group = typer.Typer()
+TenantOption = Annotated[str, typer.Option(help="another tenant; needs a platform role")]
+
+
+@verb(group, "list", columns=("index", "time_us", "actor", "action", "resource", "status", "code"))
+def list_records(
+    session: Session, action: str = "", actor: str = "", tenant: TenantOption = "~", limit: int = 50
+) -> Any:
+    """List records, newest first.
+
+    Example: guard audit list --action fields.decrypt --as admin
+    """
+    return session.call("records.list", action=action, actor=actor, tenant=tenant, limit=limit)
+
+
+@verb(group, "prove")
+def prove(session: Session, index: int, tenant: TenantOption = "~") -> Any:
+    """Give a record's exact bytes and its inclusion proof.
+
+    Example: guard audit prove 17 --as admin
+    """
+    return session.call("records.prove", index=index, tenant=tenant)
+
+
+@verb(group, "checkpoint")
+def checkpoint(session: Session) -> Any:
+    """Sign a checkpoint over everything committed so far.
+
+    Example: guard audit checkpoint --as admin
+    """
+    return session.call("checkpoints.publish")
+
+
+@verb(group, "export")
+def export(
+    session: Session,
+    directory: Path,
+    prove: Annotated[list[int] | None, typer.Option("--prove", help="index of a record to prove by a file")] = None,
+) -> Any:
+    """Write the whole log into a new directory that `guard verify` checks offline.
+
+    Example: guard audit export ./evidence --prove 17 --as admin
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise InvalidInput(f"Expected an empty or new directory, got {directory} with files in it; choose another.")
+    with session.client() as client:
+        view = client.call("exports.create", prove=prove or [])
+        content = client.download("exports.download", export=view["id"])
+    unpack(content, directory)
+    return {**view, "directory": str(directory)}
+
+
+@verb(group, "exports", columns=("id", "size", "root", "created_by", "created_us"))
+def exports(session: Session) -> Any:
+    """List finished exports.
+
+    Example: guard audit exports --as admin
+    """
+    return session.call("exports.list")
+
+
+@verb(group, "inventory", columns=("operation", "effect", "recorded", "route"))
+def inventory(session: Session) -> Any:
+    """List every operation and whether it leaves a record, with the reason where it does not. Needs no server.
+
+    Example: guard audit inventory
+    """
+    del session
+    from guard.app import ROOMS  # the server's parts, only here
+    from guard.catalogue import collect
+
+    return {
+        "data": [
+            {
+                "operation": item.name,
+                "effect": item.effect.value,
+                "recorded": f"no: {item.exempt}" if item.exempt else "yes",
+                "route": f"{item.method} {item.path}" if item.path else "internal",
+            }
+            for item in collect(ROOMS).values()
+        ]
+    }
+
+
+def unpack(content: bytes, directory: Path) -> None:
+    """Write the members of an export, each below *directory*.
+
+    Raises:
+        InvalidInput: no zip archive, or a member that would leave the directory.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile:
+        raise InvalidInput("Expected a zip archive from the server, got another file; try again.") from None
+    with archive:
+        for member in archive.infolist():
+            target = (directory / member.filename).resolve()
+            if not target.is_relative_to(directory.resolve()):
+                raise InvalidInput(
+                    "Expected members below the directory, got one that leaves it; do not trust this file."
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(member))

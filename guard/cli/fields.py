@@ -1,0 +1,88 @@
+"""`guard fields ...`."""
+
+import base64
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guard.cli.session import Session, verb
+from guard.errors import GuardError, InvalidInput
+
+group = typer.Typer()
+Row = Annotated[str, typer.Option(help="the row that the value is bound to")]
+File = Annotated[Path | None, typer.Option(help="read the value from this file; default: standard input")]
+MAX_BYTES = 1 << 20
+
+
+@verb(group, "list", columns=("name", "key", "suite", "mask", "purposes", "indexes"))
+def list_fields(session: Session) -> Any:
+    """List the field policies.
+
+    Example: guard fields list
+    """
+    return session.call("fields.list")
+
+
+@verb(group, "encrypt")
+def encrypt(session: Session, field: str, row: Row, file: File = None) -> Any:
+    """Seal one value, read from standard input so that it stands in no argument list.
+
+    Example: printf ana@example.org | guard fields encrypt customers.email --row 17
+    """
+    plaintext = base64.b64encode(_value(file)).decode()
+    item = {"field": field, "context": {"row": row}, "plaintext": plaintext}
+    return _only(session.call("fields.encrypt", items=[item]))
+
+
+@verb(group, "decrypt")
+def decrypt(session: Session, field: str, row: Row, purpose: str, file: File = None) -> Any:
+    """Open one sealed value, read from standard input, for a purpose.
+
+    Example: guard fields decrypt customers.email billing --row 17 --file sealed.txt
+    """
+    answer = _only(session.call("fields.decrypt", purpose=purpose, items=[_sealed(field, row, file)]))
+    return {"value": base64.b64decode(answer["plaintext"]).decode("utf-8", "backslashreplace")}
+
+
+@verb(group, "mask")
+def mask(session: Session, field: str, row: Row, purpose: str = "support", file: File = None) -> Any:
+    """Show one sealed value as the field's policy masks it.
+
+    Example: guard fields mask customers.email --row 17 --file sealed.txt
+    """
+    return _only(session.call("fields.mask", purpose=purpose, items=[_sealed(field, row, file)]))
+
+
+@verb(group, "index")
+def index(session: Session, field: str, name: str = "exact", purpose: str = "support", file: File = None) -> Any:
+    """Compute the blind-index tokens of a value, by which its rows are found.
+
+    Example: printf ana@example.org | guard fields index customers.email
+    """
+    item = {"field": field, "index": name, "value": _value(file).decode()}
+    return _only(session.call("indexes.compute", purpose=purpose, items=[item]))
+
+
+def _sealed(field: str, row: str, file: Path | None) -> dict[str, Any]:
+    return {"field": field, "context": {"row": row}, "ciphertext": _value(file).decode("ascii", "replace").strip()}
+
+
+def _value(file: Path | None) -> bytes:
+    try:
+        value = file.read_bytes() if file else sys.stdin.buffer.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"Expected to read {file}, got: {error.strerror}; check the path.") from None
+    if not value or len(value) > MAX_BYTES:
+        raise InvalidInput(f"Expected a value of 1 to {MAX_BYTES} bytes on standard input or in --file; give one.")
+    return value
+
+
+def _only(answer: dict[str, Any]) -> Any:
+    result = answer["results"][0]
+    if "problem" in result:
+        from guard.client.session import CLASSES  # only where something failed
+
+        raise CLASSES.get(result["problem"]["code"], GuardError)(result["problem"]["detail"])
+    return result

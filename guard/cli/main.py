@@ -1,0 +1,44 @@
+"""The `guard` command and its verbs."""
+
+import sys
+
+import typer
+
+from guard.cli import access, audit, demo, fields, keys, logs, plan, run, serving, verify
+
+app = typer.Typer(
+    name="guard",
+    help="Field encryption, roles, abuse detection and incident runbooks behind one audited gate.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+serving.register(app)
+demo.register(app)
+verify.register(app)
+for _name, _group, _help in (
+    ("keys", keys.group, "Keys, rotation, re-encryption and census."),
+    ("fields", fields.group, "Seal, open, mask and search fields."),
+    ("access", access.group, "Tenants, tokens, roles and checks."),
+    ("logs", logs.group, "Request logs, detections and decisions."),
+    ("plan", plan.group, "Contingency plans."),
+    ("run", run.group, "Incidents and runs of plans."),
+    ("audit", audit.group, "The audit log: records, proofs, exports."),
+):
+    app.add_typer(_group, name=_name, help=_help, no_args_is_help=True)
+
+
+def main() -> None:
+    """Run the command; whatever is unforeseen is one sentence, never a traceback."""
+    sys.excepthook = _unforeseen
+    app()
+
+
+def _unforeseen(kind: type[BaseException], _error: BaseException, trace: object) -> None:
+    place = ""
+    while trace is not None:
+        frame = trace.tb_frame  # type: ignore[attr-defined]
+        place = f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"  # type: ignore[attr-defined]
+        trace = trace.tb_next  # type: ignore[attr-defined]
+    print(f"guard: an internal error occurred ({kind.__name__} at {place}); please report it.", file=sys.stderr)

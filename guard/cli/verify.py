@@ -1,0 +1,44 @@
+"""`guard verify`: checks a log directory, export or archive offline, with the same file that evidence carries."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guard.cli.session import Output, Session, verb
+
+FAULTY = 7
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to *app*."""
+    verb(app, "verify")(verify)
+
+
+def verify(
+    session: Session,
+    path: Path,
+    vkey: Annotated[str | None, typer.Option(help="the log's key, where its own policy.txt is not trusted")] = None,
+    since: Annotated[Path | None, typer.Option(help="an earlier checkpoint that this log must extend")] = None,
+) -> None:
+    """Verify a log directory or archive offline. Exit 0, or 7 with each fault named.
+
+    Example: guard verify ./evidence
+    """
+    from guard.audit.verify import main as check  # needs cryptography only, and nothing of the server
+
+    arguments = [str(path)]
+    arguments += ["--vkey", vkey] if vkey else []
+    arguments += ["--since", str(since)] if since else []
+    if session.output is Output.TABLE:
+        raise typer.Exit(check(arguments))
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        status = check([*arguments, "--json"])
+    text = written.getvalue()
+    if text:
+        print(json.dumps(json.loads(text), ensure_ascii=False))
+    raise typer.Exit(status)

@@ -1,0 +1,165 @@
+"""The synchronous client: one call per catalogue operation, errors as the classes of `guard.errors`.
+
+Law: a call that fails raises, and never returns its input; what is retried was refused before anything was done
+(429, 503) or never sent. Times: 2 s to connect, 30 s for the whole call with its retries.
+"""
+
+import base64
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+import httpx2
+
+from guard import errors
+from guard.client.discovery import Address, discover
+from guard.client.operations import OPERATIONS
+from guard.errors import AuditOutcomeUnknown, GuardError, InternalError, InvalidInput, Unreachable
+
+CONNECT_SECONDS = 2.0
+TOTAL_SECONDS = 30.0
+RETRIES = 4
+RETRIED = frozenset({429, 503})
+PARAMETER = re.compile(r"\{([a-z_]+)\}")
+CLASSES: Mapping[str, type[GuardError]] = {
+    found.code: found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, GuardError)
+}
+
+
+class Client:
+    """`with Client() as g: g.call("keys.rotate", key="customers.email")`, or `g.keys.rotate(key=...)`.
+
+    Without arguments it uses what `discover` finds. Answers are plain dictionaries as in the OpenAPI document.
+    """
+
+    def __init__(self, address: Address | None = None, *, total_seconds: float = TOTAL_SECONDS) -> None:
+        self.address = address or discover()
+        self._total_seconds = total_seconds
+        self._http = httpx2.Client(
+            base_url=self.address.url,
+            headers={"authorization": f"Bearer {self.address.token}"},
+            timeout=httpx2.Timeout(total_seconds, connect=CONNECT_SECONDS),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __getattr__(self, noun: str) -> "Noun":
+        if noun.startswith("_") or not any(name.startswith(noun + ".") for name in OPERATIONS):
+            raise AttributeError(f"The catalogue has no operations on {noun}.")
+        return Noun(self, noun)
+
+    def call(self, operation: str, **members: Any) -> dict[str, Any]:
+        """Run *operation* with the given members; those of its path go there, the rest into the body or query.
+
+        Raises:
+            GuardError: the class that bears the answer's code; Unreachable where no server answers.
+        """
+        found: dict[str, Any] = self._send(operation, members).json()
+        return found
+
+    def download(self, operation: str, **members: Any) -> bytes:
+        """As `call`, for an operation whose answer is a file."""
+        return self._send(operation, members).content
+
+    def encrypt(self, field: str, value: str, **context: Any) -> str:
+        """Seal one text; *context* is `row=` or `subject=`."""
+        plaintext = base64.b64encode(value.encode()).decode()
+        item = {"field": field, "context": context, "plaintext": plaintext}
+        return str(_only(self.call("fields.encrypt", items=[item]))["ciphertext"])
+
+    def decrypt(self, field: str, ciphertext: str, purpose: str, **context: Any) -> str:
+        """Open one text for a purpose that the field's policy allows."""
+        item = {"field": field, "context": context, "ciphertext": ciphertext}
+        answer = _only(self.call("fields.decrypt", purpose=purpose, items=[item]))
+        return base64.b64decode(answer["plaintext"]).decode()
+
+    def mask(self, field: str, ciphertext: str, purpose: str = "support", **context: Any) -> str:
+        """One text as the field's policy shows it to those who may not read it."""
+        item = {"field": field, "context": context, "ciphertext": ciphertext}
+        return str(_only(self.call("fields.mask", purpose=purpose, items=[item]))["masked"])
+
+    def _send(self, operation: str, members: Mapping[str, Any]) -> httpx2.Response:
+        if operation not in OPERATIONS:
+            raise InvalidInput(f"Expected the name of an operation, got {operation!r}; see /openapi.json.")
+        method, template = OPERATIONS[operation]
+        names = PARAMETER.findall(template)
+        missing = [name for name in names if name not in members]
+        if missing:
+            raise InvalidInput(f"Expected {', '.join(missing)} for {operation}; add it.")
+        path = template.format_map({name: members[name] for name in names})
+        rest = {name: value for name, value in members.items() if name not in names and value is not None}
+        deadline = time.monotonic() + self._total_seconds
+        for attempt in range(RETRIES + 1):
+            last = attempt == RETRIES or time.monotonic() >= deadline
+            answer = self._attempt(method, path, rest)
+            if answer.status_code not in RETRIED or last or _outcome_unknown(answer):
+                return _checked(answer)
+            time.sleep(_pause(answer, attempt))
+        raise InternalError("The retry loop of the client ended without an answer.")
+
+    def _attempt(self, method: str, path: str, rest: Mapping[str, Any]) -> httpx2.Response:
+        try:
+            if method == "GET":
+                return self._http.request(method, path, params=rest)
+            return self._http.request(method, path, json=rest)
+        except httpx2.TransportError as error:
+            raise Unreachable(
+                f"Expected a guard server at {self.address.url}, but the connection failed "
+                f"({type(error).__name__}); start it, or correct the address."
+            ) from None
+
+
+class Noun:
+    """The operations on one noun: `client.keys.rotate(key=...)`."""
+
+    def __init__(self, client: Client, noun: str) -> None:
+        self._client = client
+        self._noun = noun
+
+    def __getattr__(self, verb: str) -> Any:
+        name = f"{self._noun}.{verb}"
+        if name not in OPERATIONS:
+            raise AttributeError(f"The catalogue has no operation {name}.")
+        return lambda **members: self._client.call(name, **members)
+
+
+def _checked(answer: httpx2.Response) -> httpx2.Response:
+    if answer.is_success:
+        return answer
+    try:
+        members = answer.json()
+        kind = CLASSES.get(members["code"], InternalError)
+    except (ValueError, KeyError):
+        raise InternalError(f"Expected a guard server, got status {answer.status_code} without a problem.") from None
+    known = {"type", "title", "status", "detail", "code", "hint"}
+    extra = {name: value for name, value in members.items() if name not in known}
+    raise kind(members["detail"], hint=members.get("hint", ""), **extra)
+
+
+def _only(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    result: Mapping[str, Any] = answer["results"][0]
+    if "problem" in result:
+        members = result["problem"]
+        raise CLASSES.get(members["code"], InternalError)(members["detail"])
+    return result
+
+
+def _outcome_unknown(answer: httpx2.Response) -> bool:
+    return AuditOutcomeUnknown.code.encode() in answer.content
+
+
+def _pause(answer: httpx2.Response, attempt: int) -> float:
+    """Full jitter below the server's Retry-After, or a doubling 50 ms."""
+    asked = answer.headers.get("retry-after", "")
+    ceiling = float(asked) if asked.isdecimal() else 0.05 * 2**attempt
+    return ceiling * (0.5 + secrets.randbelow(512) / 1024)

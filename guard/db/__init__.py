@@ -1,0 +1,1 @@
+"""Storage: engines, the one schema page, the commit pipeline, and the migrations."""

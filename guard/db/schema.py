@@ -1,0 +1,319 @@
+"""All tables on one page. Times are microseconds UTC (`*_us`); ids are text; keys, hashes and wraps are bytes.
+
+Law: tables are known to `db` and to each room's `*store.py` only; a change here comes with a migration, and a test
+holds the two against each other.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
+)
+
+# STRICT tables of SQLite know INTEGER only, PostgreSQL needs BIGINT for microseconds.
+Int = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _table(name: str, *parts: Column[object] | UniqueConstraint | Index) -> Table:
+    return Table(name, metadata, *parts, sqlite_strict=True)
+
+
+def _int(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
+    return Column(name, Int, primary_key=key, nullable=null, autoincrement=False)
+
+
+def _text(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
+    return Column(name, Text, primary_key=key, nullable=null)
+
+
+def _blob(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
+    return Column(name, LargeBinary, primary_key=key, nullable=null)
+
+
+# The store itself
+
+meta = _table("meta", _text("name", key=True), _text("value"))
+
+# vault
+
+seal_slots = _table(
+    "seal_slots",
+    _text("slot_id", key=True),
+    _text("plugin"),
+    _text("record"),
+    _blob("wrapped"),
+    _int("seal_version"),
+    _blob("check_value"),
+    _int("created_us"),
+)
+secrets = _table("secrets", _text("name", key=True), _blob("wrapped"), _int("created_us"))
+tenant_keks = _table(
+    "tenant_keks",
+    _text("tenant", key=True),
+    _int("version", key=True),
+    _blob("key_id"),
+    _blob("wrapped"),
+    _int("created_us"),
+)
+key_versions = _table(
+    "key_versions",
+    _blob("key_id", key=True),
+    _text("tenant"),
+    _text("name"),
+    _int("version"),
+    _text("suite"),
+    _text("state"),
+    _int("compromised"),
+    _int("kek_version"),
+    _blob("wrapped", null=True),
+    _int("created_us"),
+    _int("changed_us"),
+    UniqueConstraint("tenant", "name", "version"),
+)
+index_keys = _table(
+    "index_keys",
+    _text("tenant", key=True),
+    _text("name", key=True),
+    _int("version", key=True),
+    _int("kek_version"),
+    _blob("wrapped"),
+    _int("created_us"),
+)
+reencryptions = _table(
+    "reencryptions",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("source"),
+    _text("field"),
+    _text("state"),
+    _text("cursor"),
+    _int("examined"),
+    _int("changed"),
+    _int("skipped"),
+    _int("failed"),
+    _int("total"),
+    _text("detail"),
+    _text("created_by"),
+    _int("created_us"),
+    _int("changed_us"),
+)
+
+# access
+
+tenants = _table("tenants", _text("tenant", key=True), _text("title"), _int("created_us"))
+tokens = _table(
+    "tokens",
+    _text("handle", key=True),
+    _text("kind"),
+    _text("tenant"),
+    _text("subject"),
+    _blob("mac"),
+    _int("pepper_version"),
+    _text("note"),
+    _text("created_by"),
+    _int("created_us"),
+    _int("expires_us"),
+    _int("revoked_us", null=True),
+    Index(None, "tenant", "created_us"),
+)
+grants = _table(
+    "grants",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("member"),
+    _text("role"),
+    _text("created_by"),
+    _int("created_us"),
+    _int("expires_us", null=True),
+    _text("removed_by", null=True),
+    _int("removed_us", null=True),
+    Index(None, "tenant", "member"),
+)
+
+# audit
+
+audit_head = _table(
+    "audit_head",
+    _text("origin", key=True),
+    _int("size"),
+    _blob("edge"),
+    _blob("root"),
+    _int("time_us"),
+)
+audit_tenants = _table("audit_tenants", _text("tenant", key=True), _int("next_n"))
+audit_entries = _table("audit_entries", _int("idx", key=True), _blob("entry"))
+audit_index = _table(
+    "audit_index",
+    _int("idx", key=True),
+    _text("id"),
+    _text("tenant"),
+    _int("n"),
+    _int("time_us"),
+    _text("phase"),
+    _text("intent", null=True),
+    _text("actor"),
+    _text("action"),
+    _text("resource"),
+    _int("allowed"),
+    _text("status"),
+    _text("code", null=True),
+    _blob("leaf"),
+    UniqueConstraint("id"),
+    UniqueConstraint("tenant", "n"),
+    Index(None, "tenant", "action", "idx"),
+    Index(None, "tenant", "actor", "idx"),
+)
+audit_tiles = _table("audit_tiles", _int("level", key=True), _int("n", key=True), _blob("hashes"))
+audit_checkpoints = _table("audit_checkpoints", _int("size", key=True), _int("time_us"), _blob("root"), _text("note"))
+audit_open_intents = _table(
+    "audit_open_intents",
+    _text("intent", key=True),
+    _text("tenant"),
+    _text("actor"),
+    _text("action"),
+    _text("node"),
+    _int("deadline_us"),
+)
+audit_exports = _table(
+    "audit_exports",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("created_by"),
+    _int("size"),
+    _text("root"),
+    _text("path"),
+    _text("sha256"),
+    _int("created_us"),
+)
+
+# detect
+
+detect_alerts = _table(
+    "detect_alerts",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("stream"),
+    _text("rule"),
+    _text("rule_hash"),
+    _text("level"),
+    _text("key"),
+    _int("t0_us"),
+    _int("t1_us"),
+    _int("peak"),
+    _text("phase"),
+    _int("exact"),
+    _text("outcome"),
+    _text("evidence"),
+    _int("created_us"),
+    Index(None, "tenant", "created_us"),
+)
+detect_decisions = _table(
+    "detect_decisions",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("scope"),
+    _text("value"),
+    _text("type"),
+    _text("rule"),
+    _text("origin"),
+    _int("step"),
+    _int("shadow"),
+    _int("from_us"),
+    _int("until_us"),
+    _text("alert_id", null=True),
+    _text("state"),
+    _text("created_by"),
+    _text("reason"),
+    _int("created_us"),
+    _int("revoked_us", null=True),
+    _text("revoked_by", null=True),
+    Index(None, "tenant", "scope", "value"),
+)
+detect_streams = _table(
+    "detect_streams",
+    _text("tenant", key=True),
+    _text("stream", key=True),
+    _int("lines"),
+    _int("strict"),
+    _int("lenient"),
+    _int("rejected"),
+    _int("matched"),
+    _int("repeated"),
+    _int("first_us", null=True),
+    _int("last_us", null=True),
+)
+detect_rejects = _table(
+    "detect_rejects",
+    _text("eid", key=True),
+    _text("tenant"),
+    _text("stream"),
+    _text("position"),
+    _text("reason"),
+    _blob("line"),
+    _int("created_us"),
+    Index(None, "tenant", "stream", "created_us"),
+)
+
+# runbook
+
+plan_versions = _table(
+    "plan_versions",
+    _text("sha256", key=True),
+    _text("plan"),
+    _text("document"),
+    _int("created_us"),
+)
+incidents = _table(
+    "incidents",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("kind"),
+    _int("severity"),
+    _text("state"),
+    _text("title"),
+    _text("dedupe_key", null=True),
+    _int("triggers"),
+    _text("opened_by"),
+    _int("opened_us"),
+    _int("changed_us"),
+    _int("version"),
+    Index(None, "tenant", "dedupe_key"),
+)
+runs = _table(
+    "runs",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("incident", null=True),
+    _text("plan"),
+    _text("plan_sha256"),
+    _text("mode"),
+    _text("state"),
+    _int("version"),
+    _text("started_by"),
+    _int("started_us"),
+    _int("changed_us"),
+    _int("due_us", null=True),
+    Index(None, "tenant", "state"),
+    Index(None, "due_us"),
+)
+run_events = _table(
+    "run_events",
+    _text("run", key=True),
+    _int("seq", key=True),
+    _text("event_id"),
+    _text("type"),
+    _text("actor"),
+    _int("at_us"),
+    _int("recorded_us"),
+    _text("command_id"),
+    _text("payload"),
+    _text("prev_hash"),
+    _text("hash"),
+    UniqueConstraint("event_id"),
+)
+run_commands = _table(
+    "run_commands",
+    _text("run", key=True),
+    _text("command_id", key=True),
+    _text("body_sha256"),
+)

@@ -1,0 +1,13 @@
+"""The key that stands for one account, however its name is typed. No I/O.
+
+Law: two names that a login form would take for one account are one key: NFKC (Unicode annex 15), case folded, trimmed.
+"""
+
+from functools import lru_cache
+from unicodedata import normalize
+
+
+@lru_cache(maxsize=16_384)
+def user_key(name: str) -> str:
+    """The account behind a user name: `ALICE `, `alice` and the same in full-width letters are one."""
+    return normalize("NFKC", normalize("NFKC", name).casefold()).strip()

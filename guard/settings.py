@@ -1,0 +1,195 @@
+"""Typed settings: the only reader of the environment and of secret files' locations.
+
+Law: flag > `GUARD_*` variable > `guard.toml` in the home directory > default. An unknown key or variable is an error
+with a suggestion, never a silent default. No setting holds a key, a password or a token: those live in files.
+"""
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from guard.errors import InvalidSetting
+
+# Read by tests and by clients; a server neither uses nor refuses them.
+FOREIGN = frozenset({"GUARD_CONFORMANCE", "GUARD_TEST_REQUIRE", "GUARD_URL", "GUARD_TOKEN", "GUARD_OUTPUT"})
+ENVIRONMENT = {
+    "GUARD_HOME": "home",
+    "GUARD_HOST": "host",
+    "GUARD_PORT": "port",
+    "GUARD_ORIGIN": "origin",
+    "GUARD_ROOT_KEY_FILE": "root_key_file",
+    "GUARD_NEVER_BAN": "never_ban",
+}
+MAX_FILE_BYTES = 1 << 20  # a configuration larger than this is some other file
+
+
+def bundled(name: str) -> Path:
+    """The directory *name* (`policies` or `runbooks`) that ships with guard, from the checkout or from the wheel."""
+    packaged = Path(str(resources.files("guard"))) / "_bundled" / name
+    return packaged if packaged.is_dir() else Path(str(resources.files("guard"))).parent / name
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An application table whose sealed columns guard may re-encrypt and count: SQLAlchemy URL, table and columns."""
+
+    name: str
+    tenant: str
+    url: str
+    table: str
+    primary_key: str
+    columns: Mapping[str, str]  # column of the table -> field name
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one guard process. Sizes in bytes, times in the unit that the name ends with."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8420
+    origin: str = "guard.local/guard/main"
+    root_key_file: Path | None = None
+    policies: Path = field(default_factory=lambda: bundled("policies"))
+    runbooks: Path = field(default_factory=lambda: bundled("runbooks"))
+    never_ban: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    max_body_bytes: int = 4 << 20
+    queue_limit: int = 4096
+    requests_per_minute: int = 600_000
+    failures_per_minute: int = 120
+    lateness_seconds: int = 60
+    checkpoint_seconds: int = 1
+    heartbeat_milliseconds: int = 250
+    minimum_free_bytes: int = 64 << 20
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.home / "guard.db"
+
+    @property
+    def key_file(self) -> Path:
+        """The root key file: `root_key_file`, or `root.key` in the home directory."""
+        return self.root_key_file or self.home / "root.key"
+
+
+def load(home: Path, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings for *home* from its `guard.toml`, the environment and *flags*, the later winning.
+
+    Raises:
+        InvalidSetting: unknown name, wrong type, unreadable file, or an address that does not parse.
+    """
+    environment = os.environ if environment is None else environment
+    values = _from_file(home / "guard.toml") | _from_environment(environment)
+    values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    values["home"] = home
+    return _checked(values)
+
+
+def discover_home(environment: Mapping[str, str] | None = None, start: Path | None = None) -> Path | None:
+    """`GUARD_HOME`, or the nearest `.guard` directory at or above *start*; None where there is neither."""
+    environment = os.environ if environment is None else environment
+    if named := environment.get("GUARD_HOME"):
+        return Path(named)
+    start = start or Path.cwd()
+    for folder in (start, *start.parents):
+        if (folder / ".guard").is_dir():
+            return folder / ".guard"
+    return None
+
+
+def client_environment(environment: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
+    """`GUARD_URL` and `GUARD_TOKEN`, each None where unset."""
+    environment = os.environ if environment is None else environment
+    return environment.get("GUARD_URL"), environment.get("GUARD_TOKEN")
+
+
+def supervisor(environment: Mapping[str, str] | None = None) -> tuple[str | None, float | None]:
+    """The notification socket of systemd and half its watchdog interval in seconds, each None where there is none."""
+    environment = os.environ if environment is None else environment
+    interval_us = environment.get("WATCHDOG_USEC", "")
+    return environment.get("NOTIFY_SOCKET"), int(interval_us) / 2_000_000 if interval_us.isdecimal() else None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InvalidSetting(f"Expected a configuration of at most {MAX_FILE_BYTES} bytes at {path}; shorten it.")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"Expected TOML in {path}, but it does not parse ({error}); correct that line.") from None
+    except OSError as error:
+        raise InvalidSetting(f"Expected to read {path}, got {error.strerror}; check its permissions.") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable in sorted(environment):
+        if not variable.startswith("GUARD_") or variable in FOREIGN:
+            continue
+        if variable not in ENVIRONMENT:
+            raise InvalidSetting(f"Unknown variable {variable}{_suggest(variable, ENVIRONMENT)}; unset or correct it.")
+        values[ENVIRONMENT[variable]] = environment[variable]
+    if "never_ban" in values:
+        values["never_ban"] = [part.strip() for part in values["never_ban"].split(",") if part.strip()]
+    if "port" in values:
+        if not values["port"].isdecimal():
+            raise InvalidSetting("Expected a port number in GUARD_PORT, got something else; give 0 to 65535.")
+        values["port"] = int(values["port"])
+    return values
+
+
+def _checked(values: dict[str, Any]) -> Settings:
+    known = {item.name: item for item in fields(Settings)}
+    for name in values:
+        if name not in known:
+            raise InvalidSetting(f"Unknown setting {name!r}{_suggest(name, known)}; remove or correct it.")
+    for name in ("home", "root_key_file", "policies", "runbooks"):
+        if name in values:
+            values[name] = Path(values[name])
+    for name in ("host", "origin"):
+        if not isinstance(values.get(name, ""), str):
+            raise InvalidSetting(f"Expected text for {name}, got {type(values[name]).__name__}; put it in quotes.")
+    values["never_ban"] = tuple(_networks(values.get("never_ban", ())))
+    values["sources"] = tuple(_source(number, raw) for number, raw in enumerate(values.get("sources", ()), 1))
+    for name, default in ((item.name, item.default) for item in fields(Settings)):
+        if isinstance(default, int) and (type(values.get(name, 0)) is not int or values.get(name, 0) < 0):
+            raise InvalidSetting(f"Expected a whole number >= 0 for {name}; correct it.")
+    settings = replace(Settings(home=values["home"]), **values)
+    if settings.port > 65535:  # noqa: PLR2004 - the largest TCP port
+        raise InvalidSetting(f"Expected a port from 0 to 65535, got {settings.port}; choose another.")
+    return settings
+
+
+def _networks(raw: object) -> list[str]:
+    if not isinstance(raw, list | tuple):
+        raise InvalidSetting("Expected a list of addresses or networks for never_ban; write it in brackets.")
+    for item in raw:
+        try:
+            ipaddress.ip_network(str(item), strict=False)
+        except ValueError:
+            raise InvalidSetting(f"Expected an address or network in never_ban, got {item!r}; correct it.") from None
+    return [str(item) for item in raw]
+
+
+def _source(number: int, raw: object) -> Source:
+    if isinstance(raw, Source):
+        return raw
+    wanted = {item.name for item in fields(Source)}
+    if not isinstance(raw, dict) or set(raw) != wanted:
+        raise InvalidSetting(f"Expected source {number} to have exactly {', '.join(sorted(wanted))}; complete it.")
+    return Source(**raw)
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

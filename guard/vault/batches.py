@@ -1,0 +1,162 @@
+"""Batches of fields: each item answered in its place, with its value or its problem. No I/O.
+
+Law: one bad item never spoils its neighbours; values of one field and key share the work that is the same for all.
+"""
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidRequest
+from guard.vault.context import Value, from_json
+from guard.vault.envelope import Header, header_of
+from guard.vault.keys import Keyring
+from guard.vault.policy import FieldPolicy
+from guard.vault.sealing import Opener, Sealer, Varying
+from guard.vault.suites import DOES_NOT_OPEN
+
+Item = Mapping[str, Any]
+Results = list[dict[str, Any]]
+
+
+def by_field(items: Sequence[Item]) -> dict[str, list[int]]:
+    """Positions of the items of each field, in order."""
+    groups: dict[str, list[int]] = {}
+    for position, item in enumerate(items):
+        groups.setdefault(item["field"], []).append(position)
+    return groups
+
+
+def fields_of(items: Iterable[Item]) -> list[str]:
+    """The distinct fields, sorted."""
+    return sorted({item["field"] for item in items})
+
+
+def seal(
+    keyring: Keyring, tenant: str, policy: FieldPolicy, items: Sequence[Item], results: Results, at: Sequence[int]
+) -> None:
+    """Seal the items at the positions *at*, all of one field, into *results*.
+
+    Raises:
+        NotFound: the tenant has no such key. KeyStateConflict: no version of it may encrypt.
+    """
+    key = keyring.active(tenant, policy.key)
+    sealer = Sealer(key, shared(tenant, policy), binding(policy), portable=policy.portable, pad_step=policy.pad_step)
+    ready: list[tuple[Varying, bytes]] = []
+    places: list[int] = []
+    names = binding(policy)
+    for position in at:
+        item = items[position]
+        try:
+            ready.append((varying(names, item["context"]), decoded(item["plaintext"])))
+            places.append(position)
+        except GuardError as error:
+            results[position] = {"problem": problem(error)}
+    version = key.version
+    for position, answer in zip(places, sealer.seal_many(ready), strict=True):
+        if isinstance(answer, GuardError):
+            results[position] = {"problem": problem(answer)}
+        else:
+            results[position] = {"ciphertext": answer, "key_version": version}
+
+
+def unseal(
+    keyring: Keyring,
+    tenant: str,
+    policy: FieldPolicy,
+    items: Sequence[Item],
+    results: Results,
+    at: Sequence[int],
+    show: Callable[[bytes], dict[str, Any]],
+) -> None:
+    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
+    names = binding(policy)
+    openers: dict[tuple[bytes, int], Opener] = {}
+    for position in at:
+        item = items[position]
+        try:
+            header = header_of(item["ciphertext"])
+            place = (header.key_id, header.key_version)
+            opener = openers.get(place)
+            if opener is None:
+                opener = openers[place] = _opener(keyring, tenant, policy, header)
+            plaintext = opener.open(varying(names, item["context"]), item["ciphertext"])
+            results[position] = show(plaintext)
+        except GuardError as error:
+            results[position] = {"problem": problem(error)}
+
+
+def shared(tenant: str, policy: FieldPolicy) -> dict[str, Value]:
+    """The part of the context that all values of a field in a tenant share."""
+    return {"tenant": tenant, "table": policy.table, "column": policy.column}
+
+
+def binding(policy: FieldPolicy) -> tuple[str, ...]:
+    """The names that an item's context gives, sorted."""
+    return tuple(bind.value for bind in policy.bind)
+
+
+def varying(names: tuple[str, ...], given: Mapping[str, Any]) -> Varying:
+    """The values of *names* in an item's context.
+
+    Raises:
+        InvalidContext: other names came, or a value has no canonical form.
+    """
+    if len(given) != len(names):
+        raise _wrong_names(names)
+    try:
+        return tuple(value if type(value) is str else from_json(value) for value in [given[name] for name in names])
+    except KeyError:
+        raise _wrong_names(names) from None
+
+
+def decoded(text: str) -> bytes:
+    """The bytes of strict standard base64.
+
+    Raises:
+        InvalidRequest: another alphabet, padding or trailing bits.
+    """
+    try:
+        raw = a2b_base64(text, strict_mode=True)
+    except (Base64Error, ValueError):
+        raise InvalidRequest(
+            "Expected plaintext in standard padded base64, got another form; encode it again."
+        ) from None
+    return raw
+
+
+def encoded(raw: bytes) -> str:
+    """Standard base64."""
+    return b2a_base64(raw, newline=False).decode("ascii")
+
+
+def problem(error: GuardError) -> dict[str, str]:
+    """What stands in the place of an item that failed."""
+    return {"code": error.code, "title": error.title, "detail": error.detail}
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Counts for the record: items, and failures by code."""
+    failed: dict[str, int] = {}
+    for result in results:
+        if "problem" in result:
+            code = result["problem"]["code"].lower().replace("-", "_")
+            failed[code] = failed.get(code, 0) + 1
+    facts: dict[str, Any] = {"items": len(results)}
+    if failed:
+        facts["failed"] = failed
+    return facts
+
+
+def _opener(keyring: Keyring, tenant: str, policy: FieldPolicy, header: Header) -> Opener:
+    key = keyring.find(tenant, header.key_id, header.key_version)
+    if key.name != policy.key:
+        raise DoesNotOpen(DOES_NOT_OPEN)
+    return Opener(key, shared(tenant, policy), binding(policy))
+
+
+def _wrong_names(names: tuple[str, ...]) -> InvalidContext:
+    return InvalidContext(
+        f"Expected a context of exactly {', '.join(names) or 'nothing'}, got other names; correct it."
+    )

@@ -1,0 +1,71 @@
+"""The census: how many values each key version still seals, counted in the registered columns themselves."""
+
+from guard.catalogue import Context, Effect, operation
+from guard.errors import (
+    InvalidEnvelope,
+)
+from guard.settings import Source
+from guard.vault.envelope import header_of
+from guard.vault.keys import KeyVersion
+from guard.vault.policy import FieldPolicy
+from guard.vault.source_store import Sources
+from guard.vault.vault import Vault
+from guard.wire import vault as wire
+
+NOT_SEALED = 0
+
+
+@operation(
+    "censuses.run",
+    "POST /api/v1/censuses",
+    takes=wire.RunCensus,
+    gives=wire.Census,
+    effect=Effect.NONE,
+    resource="sources/all",
+    audit=("field",),
+    example={},
+)
+def runcensus(ctx: Context, request: wire.RunCensus) -> wire.Census:
+    """Count sealed values by key version in every registered column of the tenant."""
+    rows = census(ctx, request.field)
+    ctx.note(columns=len({(row.source, row.column) for row in rows}), values=sum(row.count for row in rows))
+    return wire.Census(data=rows)
+
+
+def census(ctx: Context, field: str) -> list[wire.CensusRow]:
+    """Count the values of each registered column of the tenant by key version; *field* "" means all."""
+    vault, sources, rows = ctx.part(Vault), ctx.part(Sources), list[wire.CensusRow]()
+    keys = [one for one in vault.keyring if one.tenant == ctx.tenant]
+    for source in sources.of_tenant(ctx.tenant):
+        with sources.open(source) as opened:
+            for column, name in source.columns.items():
+                if field in {"", name}:
+                    rows += _rows(source, column, vault.policy(name), opened.headers(column), keys)
+    return rows
+
+
+def _rows(
+    source: Source, column: str, policy: FieldPolicy, heads: list[tuple[str, int]], keys: list[KeyVersion]
+) -> list[wire.CensusRow]:
+    states = {(one.key_id, one.version): one.state.value for one in keys}
+    counts = {(one.key_id, one.version): 0 for one in keys if one.name == policy.key}
+    for head, count in heads:
+        try:
+            header = header_of(head)
+            place = (header.key_id, header.key_version)
+        except InvalidEnvelope:
+            place = (b"", NOT_SEALED)
+        counts[place] = counts.get(place, 0) + count
+    return [
+        wire.CensusRow(
+            source=source.name,
+            table=source.table,
+            column=column,
+            field=policy.name,
+            key_id=key_id.hex(),
+            version=version,
+            state=states.get((key_id, version), "not sealed" if version == NOT_SEALED else "unknown"),
+            count=count,
+        )
+        for (key_id, version), count in sorted(counts.items())
+    ]

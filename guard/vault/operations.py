@@ -1,0 +1,180 @@
+"""What the catalogue lists of fields and blind indexes. All of it is computed in memory."""
+
+import hashlib
+from typing import Any
+
+from guard.catalogue import Context, Effect, operation
+from guard.errors import DoesNotOpen, GuardError, InvalidRequest
+from guard.vault import batches
+from guard.vault.mask import mask
+from guard.vault.suites import DOES_NOT_OPEN
+from guard.vault.vault import Vault
+from guard.wire import vault as wire
+
+STORE = "store"  # what encrypting a field is for; fields/<name>/store is the resource
+_ENCRYPT = {"items": [{"field": "customers.email", "context": {"row": "17"}, "plaintext": "YW5hQGV4YW1wbGUub3Jn"}]}
+_OPEN = {
+    "purpose": "billing",
+    "items": [{"field": "customers.email", "context": {"row": "17"}, "ciphertext": "gd1.RwEB"}],
+}
+
+
+def _stored(request: wire.Encrypt) -> tuple[str, ...]:
+    return tuple(f"fields/{field}/{STORE}" for field in batches.fields_of(request.items))
+
+
+def _read(request: wire.Decrypt | wire.ComputeIndexes) -> tuple[str, ...]:
+    return tuple(f"fields/{field}/{request.purpose}" for field in batches.fields_of(request.items))
+
+
+@operation(
+    "fields.encrypt",
+    "POST /api/v1/fields/encrypt",
+    takes=wire.Encrypt,
+    gives=wire.Encrypted,
+    effect=Effect.NONE,
+    resource=_stored,
+    hot=True,
+    example=_ENCRYPT,
+)
+def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
+    """Seal values, each bound to its field and row or subject."""
+    vault = ctx.part(Vault)
+    items = request.items
+    results: batches.Results = [{}] * len(items)
+    for field, places in batches.by_field(items).items():
+        batches.seal(vault.keyring, ctx.tenant, vault.policy(field), items, results, places)
+    ctx.note(**batches.summary(results), sealed=_digest(result.get("ciphertext", "") for result in results))
+    return {"results": results}
+
+
+@operation(
+    "fields.decrypt",
+    "POST /api/v1/fields/decrypt",
+    takes=wire.Decrypt,
+    gives=wire.Decrypted,
+    effect=Effect.NONE,
+    resource=_read,
+    audit=("purpose",),
+    hot=True,
+    example=_OPEN,
+)
+def decrypt(ctx: Context, request: wire.Decrypt) -> dict[str, Any]:
+    """Open sealed values in clear, for a purpose that role and field policy allow."""
+    return _open(ctx, request, lambda _mask, plaintext: {"plaintext": batches.encoded(plaintext)})
+
+
+@operation(
+    "fields.mask",
+    "POST /api/v1/fields/mask",
+    takes=wire.Mask,
+    gives=wire.Masked,
+    effect=Effect.NONE,
+    resource=_read,
+    audit=("purpose",),
+    hot=True,
+    example={**_OPEN, "purpose": "support"},
+)
+def show_masked(ctx: Context, request: wire.Mask) -> dict[str, Any]:
+    """Show sealed values as the field's policy masks them."""
+    return _open(ctx, request, _masked)
+
+
+@operation(
+    "indexes.compute",
+    "POST /api/v1/indexes/compute",
+    takes=wire.ComputeIndexes,
+    gives=wire.ComputedIndexes,
+    effect=Effect.NONE,
+    resource=_read,
+    audit=("purpose",),
+    hot=True,
+    example={"purpose": "support", "items": [{"field": "customers.email", "index": "exact", "value": "a@example.org"}]},
+)
+def compute_indexes(ctx: Context, request: wire.ComputeIndexes) -> dict[str, Any]:
+    """Compute blind-index tokens, by which sealed columns are searched for equality."""
+    vault = ctx.part(Vault)
+    results: batches.Results = []
+    for item in request.items:
+        policy = (
+            vault.policy_for(item["field"], request.purpose)
+            if request.purpose != STORE
+            else vault.policy(item["field"])
+        )
+        try:
+            found = next((one for one in policy.indexes if one.name == item["index"]), None)
+            if found is None:
+                raise InvalidRequest(f"Expected an index of {policy.name}, got {item['index']}; see guard fields list.")
+            tokens = found.tokens(vault.keyring.index_keys(ctx.tenant, found.key_name), item["value"])
+            results.append({"tokens": [{"version": version, "token": token.hex()} for version, token in tokens]})
+        except GuardError as error:
+            results.append({"problem": batches.problem(error)})
+    ctx.note(**batches.summary(results))
+    return {"results": results}
+
+
+@operation(
+    "fields.list",
+    "GET /api/v1/fields",
+    takes=wire.ListFields,
+    gives=wire.FieldList,
+    effect=Effect.NONE,
+    resource="fields/all",
+)
+def list_fields(ctx: Context, request: wire.ListFields) -> wire.FieldList:
+    """List the field policies: suite, binding, mask, purposes, indexes."""
+    del request
+    policies = ctx.part(Vault).policies
+    return wire.FieldList(
+        data=[
+            wire.FieldView(
+                name=policy.name,
+                data_class=policy.data_class,
+                key=policy.key,
+                suite=policy.suite.name.lower(),
+                bind=list(batches.binding(policy)),
+                mask=policy.mask,
+                purposes=sorted(policy.purposes),
+                indexes=[one.name for one in policy.indexes],
+            )
+            for _, policy in sorted(policies.items())
+        ]
+    )
+
+
+def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
+    vault = ctx.part(Vault)
+    items = request.items
+    results: batches.Results = [{}] * len(items)
+    for field, places in batches.by_field(items).items():
+        policy = vault.policy_for(field, request.purpose)
+        shown = _Show(show, policy.mask)
+        batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown)
+    ctx.note(**batches.summary(results), opened=_digest(item["ciphertext"] for item in items))
+    return {"results": results}
+
+
+class _Show:
+    """Binds the way of showing to a field's mask."""
+
+    __slots__ = ("_how", "_mask")
+
+    def __init__(self, how: Any, mask_name: str) -> None:
+        self._how = how
+        self._mask = mask_name
+
+    def __call__(self, plaintext: bytes) -> dict[str, Any]:
+        answer: dict[str, Any] = self._how(self._mask, plaintext)
+        return answer
+
+
+def _masked(mask_name: str, plaintext: bytes) -> dict[str, Any]:
+    try:
+        return {"masked": mask(mask_name, plaintext.decode())}
+    except UnicodeDecodeError:
+        raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+
+def _digest(texts: Any) -> str:
+    """Names exactly which ciphertexts a record is about; a ciphertext is no personal value without its key."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -1,0 +1,234 @@
+"""Field policies: how each column of a table is sealed, bound, masked, searched, and for which purposes it is shown.
+
+One YAML file per table. Law: what is not declared is refused, and what is declared unsafe is refused with its line;
+there is no default for suite, mask or purposes. A purpose is policy and never part of the context, so that a change of
+who may read for what needs no re-encryption.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from guard.errors import InvalidPolicy
+from guard.vault import index, planner, suites
+from guard.vault.declaration import Entry, read, refuse
+from guard.vault.envelope import SuiteId
+from guard.vault.index import Definition
+from guard.vault.mask import MASKS
+from guard.vault.normalisers import NORMALISERS, normaliser
+from guard.vault.sealing import PAD_STEPS
+
+MAX_COLUMNS: Final = 256
+MAX_PURPOSES: Final = 32
+MAX_INDEXES: Final = 8
+"""Every index of a row adds to what its tokens tell together; eight is far beyond what a planner accepts."""
+MAX_ROWS: Final = 1 << 40
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_KEY_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,127}")
+_TABLE_REQUIRED: Final = frozenset({"version", "table", "columns"})
+_TABLE_OPTIONAL: Final = frozenset({"rows"})
+_COLUMN_REQUIRED: Final = frozenset({"class", "suite", "bind", "mask", "purposes"})
+_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad"})
+_INDEX_REQUIRED: Final = frozenset({"name", "kind", "normalise", "bits"})
+_INDEX_OPTIONAL: Final = frozenset({"unique"})
+_REFUSED_SUITES: Final = {
+    "gcm96": "a suite for fields; gcm96 has a 96-bit nonce and serves only clients of other systems",
+    "ff1": "a suite that authenticates; ff1 keeps a format but detects no change, so it seals no field",
+    "ff3": "a suite that authenticates; ff3 was withdrawn by NIST",
+    "ff3-1": "a suite that authenticates; ff3-1 was withdrawn by NIST",
+}
+
+
+class Bind(Enum):
+    """What a value is tied to beside tenant, table and column."""
+
+    ROW = "row"
+    SUBJECT = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPolicy:
+    """How one column is handled. `name` is `table.column`, the name that callers use for the field."""
+
+    name: str
+    table: str
+    column: str
+    data_class: str
+    key: str
+    suite: SuiteId
+    bind: tuple[Bind, ...]
+    """Empty for a portable or deterministic column."""
+    mask: str
+    purposes: frozenset[str]
+    indexes: tuple[Definition, ...]
+    pad_step: int = 0
+
+    @property
+    def deterministic(self) -> bool:
+        """Equal values of the tenant have equal ciphertexts in this column."""
+        return suites.suite(self.suite).deterministic
+
+    @property
+    def portable(self) -> bool:
+        """A ciphertext opens in every row of the column."""
+        return not self.bind
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    rows: int | None
+
+
+def parse(text: str, file_name: str) -> tuple[FieldPolicy, ...]:
+    """The policies of one file, in its order. `file_name` stands in every message.
+
+    Raises:
+        InvalidPolicy: the file is no YAML of this form, or declares what is unknown or unsafe.
+    """
+    top = read(text, file_name)
+    entries = top.mapping(_TABLE_REQUIRED, _TABLE_OPTIONAL)
+    entries["version"].integer(1, 1)
+    rows = entries["rows"].integer(planner.MIN_ROWS, MAX_ROWS) if "rows" in entries else None
+    table = _Table(_name(entries["table"], "the table"), rows)
+    columns = entries["columns"].open_mapping()
+    if not 1 <= len(columns) <= MAX_COLUMNS:
+        raise entries["columns"].refuse(f"1 to {MAX_COLUMNS} columns")
+    policies = tuple(_column(table, name, entry) for name, entry in columns.items())
+    if rows is not None:
+        _check_indexes(rows, columns, policies)
+    return policies
+
+
+def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
+    if not _NAME.fullmatch(name):
+        raise refuse(entry.file_name, entry.line, f"expected a column name in lower case; {name[:40]!r} came")
+    given = entry.mapping(_COLUMN_REQUIRED, _COLUMN_OPTIONAL)
+    field = f"{table.name}.{name}"
+    suite = _suite(given["suite"])
+    bind = _bind(given, deterministic=suite.deterministic)
+    if suite.deterministic:
+        _check_deterministic(table, entry, given)
+    indexes = (
+        tuple(_index(table.name, name, one) for one in given["index"].items(MAX_INDEXES)) if "index" in given else ()
+    )
+    if len({one.name for one in indexes}) != len(indexes):
+        raise given["index"].refuse("indexes with different names")
+    return FieldPolicy(
+        name=field,
+        table=table.name,
+        column=name,
+        data_class=_name(given["class"], "the class"),
+        key=_matching(given["key"], _KEY_NAME, "the name of a key") if "key" in given else field,
+        suite=suite.id,
+        bind=bind,
+        mask=_choice(given["mask"], "a mask", MASKS),
+        purposes=_purposes(given["purposes"]),
+        indexes=indexes,
+        pad_step=_pad_step(given["pad"]) if "pad" in given else 0,
+    )
+
+
+def _suite(entry: Entry) -> suites.Suite:
+    name = entry.text("the name of a suite")
+    if name in _REFUSED_SUITES:
+        raise entry.refuse(_REFUSED_SUITES[name])
+    return suites.BY_NAME[_choice(entry, "a suite", suites.BY_NAME)]
+
+
+def _bind(given: dict[str, Entry], *, deterministic: bool) -> tuple[Bind, ...]:
+    entry = given["bind"]
+    names = [_choice(one, "what to bind to", [bind.value for bind in Bind]) for one in entry.items(len(Bind))]
+    portable = "portable" in given and given["portable"].flag()
+    if len(set(names)) != len(names):
+        raise entry.refuse("each of row and subject once")
+    if deterministic and (names or portable):
+        raise entry.refuse("[] and no 'portable' for a deterministic column, whose values are equal in every row")
+    if not deterministic and portable == bool(names):
+        raise entry.refuse("row or subject, or [] together with 'portable: true'")
+    return tuple(Bind(name) for name in sorted(names))
+
+
+def _check_deterministic(table: _Table, entry: Entry, given: dict[str, Entry]) -> None:
+    if "deterministic" not in given or not given["deterministic"].flag():
+        raise given["suite"].refuse("'deterministic: true' beside the suite siv, because it shows which rows are equal")
+    if table.rows is None or "entropy" not in given:
+        raise entry.refuse("'rows' of the table and 'entropy' of the column, to judge what a deterministic suite shows")
+    try:
+        planner.check_deterministic(table.rows, given["entropy"].integer(0, 256))
+    except InvalidPolicy as error:
+        raise refuse(entry.file_name, given["entropy"].line, error.detail.rstrip(".")) from None
+
+
+def _index(table: str, column: str, entry: Entry) -> Definition:
+    given = entry.mapping(_INDEX_REQUIRED, _INDEX_OPTIONAL)
+    unique = "unique" in given and given["unique"].flag()
+    low, high = (index.MIN_UNIQUE_BITS, index.MAX_BITS) if unique else (1, index.MAX_SEARCH_BITS)
+    reference = given["normalise"].text("the name of a normaliser")
+    rule = normaliser(reference)
+    if rule is None:
+        known = ", ".join(sorted(name for name, _ in NORMALISERS))
+        raise given["normalise"].refuse(f"a normaliser ({known})")
+    return Definition(
+        table=table,
+        column=column,
+        name=_name(given["name"], "the index"),
+        kind=_choice(given["kind"], "a kind of index", index.KINDS),
+        normaliser=rule,
+        bits=given["bits"].integer(low, high),
+        unique=unique,
+    )
+
+
+def _check_indexes(rows: int, columns: dict[str, Entry], policies: tuple[FieldPolicy, ...]) -> None:
+    declared = []
+    place = next(iter(columns.values()))
+    for policy in policies:
+        if not policy.indexes:
+            continue
+        place = columns[policy.column]
+        entropy = place.open_mapping().get("entropy")
+        if entropy is None:
+            raise place.refuse("'entropy' of a column with indexes, because the table gives 'rows'")
+        bits = entropy.integer(0, 256)
+        declared += [planner.Declared(one.key_name, one.bits, bits, one.unique) for one in policy.indexes]
+    try:
+        planner.plan(rows, declared)
+    except InvalidPolicy as error:
+        raise refuse(place.file_name, place.line, error.detail.rstrip(".")) from None
+
+
+def _purposes(entry: Entry) -> frozenset[str]:
+    purposes = frozenset(_name(one, "a purpose") for one in entry.items(MAX_PURPOSES))
+    if not purposes:
+        raise entry.refuse("at least one purpose; without one nobody could read the column")
+    return purposes
+
+
+def _pad_step(entry: Entry) -> int:
+    step = entry.integer(0, max(PAD_STEPS))
+    if step not in PAD_STEPS:
+        raise entry.refuse(f"a padding step of {', '.join(map(str, PAD_STEPS))} bytes")
+    return step
+
+
+def _name(entry: Entry, what: str) -> str:
+    return _matching(entry, _NAME, f"the name of {what}" if what.startswith("the") else f"{what} as a name")
+
+
+def _matching(entry: Entry, pattern: re.Pattern[str], expected: str) -> str:
+    text = entry.text(expected)
+    if not pattern.fullmatch(text):
+        raise entry.refuse(f"{expected} in lower case ({pattern.pattern})")
+    return text
+
+
+def _choice(entry: Entry, what: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    text = entry.text(what)
+    if text not in names:
+        raise entry.refuse(f"{what} ({', '.join(names)})")
+    return text

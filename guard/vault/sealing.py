@@ -1,0 +1,220 @@
+"""Sealing and opening fields: key version, context and suite brought together, as text.
+
+`Sealer` and `Opener` do once per batch what all its values share: the header, the sorted context around the varying
+values, the cipher under the key. `seal_text` and `open_text` are the same for one value.
+Law: nothing opens outside the context it was sealed in; a key serves its own tenant only; the state of a key version
+is obeyed in both directions. A wrong key, a wrong context and changed bytes get one answer, so that no caller learns
+which of them it was. No I/O.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from guard.errors import DoesNotOpen, GuardError, InternalError, InvalidContext, KeyStateConflict
+from guard.vault import context, suites
+from guard.vault.context import Template, Value
+from guard.vault.envelope import FLAG_PADDED, HEADER_BYTES, from_text, to_text
+from guard.vault.keys import KeyVersion
+from guard.vault.suites import Suite
+from guard.vault.versions import may_decrypt, may_encrypt
+
+Varying = tuple[Value, ...]
+"""The values of the fields that differ from item to item, in the order in which they were named."""
+
+Fill = Callable[[Varying], bytes]
+
+PAD_STEPS: Final = (0, 16, 32, 64)
+"""A padded plaintext is filled up to a multiple of one of these, so that lengths show only in steps; 0 is unpadded."""
+
+_FLAGS_AT: Final = 3
+
+
+class Sealer:
+    """Seals values of one column under one key version. Make one per batch and drop it: it binds the key."""
+
+    __slots__ = ("_fill", "_header", "_pad_step", "_seal")
+
+    def __init__(
+        self,
+        key_version: KeyVersion,
+        shared: Mapping[str, Value],
+        varying: tuple[str, ...] = (),
+        *,
+        portable: bool = False,
+        pad_step: int = 0,
+    ) -> None:
+        """`shared` fields are equal for all values, `varying` names the others in sorted order.
+
+        Raises:
+            KeyStateConflict: the version's state does not allow new values.
+            InvalidContext: `shared` and `varying` name no cell (see `context.check_cell`), or name another tenant.
+        """
+        cell = {**dict.fromkeys(varying, True), **shared} if varying else shared
+        suite, self._header = _seal_with(key_version, cell, portable, pad_step)
+        self._fill = Template(self._header, shared, varying).fill
+        self._seal = suite.sealer(key_version.material.expose())
+        self._pad_step = pad_step
+
+    def seal(self, varying: Varying, plaintext: bytes) -> str:
+        """One value as text.
+
+        Raises:
+            InvalidContext: a varying value is null, empty or cannot be written.
+            BodyTooLarge: the plaintext has more than 1 MiB.
+        """
+        if self._pad_step:
+            plaintext = _padded(plaintext, self._pad_step)
+        return to_text(self._header + self._seal(self._fill(varying), plaintext))
+
+    def seal_many(self, items: Iterable[tuple[Varying, bytes]]) -> list[str | GuardError]:
+        """One answer per item, in order: its text, or the error that `seal` would raise for it."""
+        seal_one = self.seal
+        answers: list[str | GuardError] = []
+        for varying, plaintext in items:
+            try:
+                answers.append(seal_one(varying, plaintext))
+            except GuardError as error:
+                answers.append(_detached(error))
+        return answers
+
+
+class Opener:
+    """Opens values of one column under one key version. Make one per batch and drop it: it binds the key."""
+
+    __slots__ = ("_fills", "_header", "_open", "_shared", "_varying")
+
+    def __init__(
+        self,
+        key_version: KeyVersion,
+        shared: Mapping[str, Value],
+        varying: tuple[str, ...] = (),
+        *,
+        compromised_granted: bool = False,
+    ) -> None:
+        """As `Sealer`; `compromised_granted` says that the caller may read under a compromised version.
+
+        Raises:
+            KeyStateConflict: the version's state does not allow reading.
+            DoesNotOpen: `shared` names another tenant than the key's.
+        """
+        suite = _open_with(key_version, shared, compromised_granted)
+        self._header = key_version.header
+        self._shared = shared
+        self._varying = varying
+        self._open = suite.opener(key_version.material.expose())
+        self._fills: dict[bytes, Fill] = {}
+
+    def open(self, varying: Varying, text: str) -> bytes:
+        """The plaintext of one text.
+
+        Raises:
+            InvalidEnvelope: the text is no canonical sealed text.
+            InvalidContext: a varying value is null, empty or cannot be written.
+            DoesNotOpen: any other cause.
+        """
+        raw = from_text(text)
+        header = raw[:HEADER_BYTES]
+        fill = self._fills.get(header) or self._fill_for(header)
+        plaintext = self._open(fill(varying), raw[HEADER_BYTES:])
+        return _unpadded(plaintext) if header[_FLAGS_AT] & FLAG_PADDED else plaintext
+
+    def open_many(self, items: Iterable[tuple[Varying, str]]) -> list[bytes | GuardError]:
+        """One answer per item, in order: its plaintext, or the error that `open` would raise for it."""
+        open_one = self.open
+        answers: list[bytes | GuardError] = []
+        for varying, text in items:
+            try:
+                answers.append(open_one(varying, text))
+            except GuardError as error:
+                answers.append(_detached(error))
+        return answers
+
+    def _fill_for(self, header: bytes) -> Fill:
+        _check_header(header, self._header)
+        fill = self._fills[header] = Template(header, self._shared, self._varying).fill
+        return fill
+
+
+def seal_text(
+    key_version: KeyVersion,
+    fields: Mapping[str, Value],
+    plaintext: bytes,
+    *,
+    portable: bool = False,
+    pad_step: int = 0,
+) -> str:
+    """Seal one value; raises as `Sealer` and `Sealer.seal`."""
+    suite, header = _seal_with(key_version, fields, portable, pad_step)
+    content = _padded(plaintext, pad_step) if pad_step else plaintext
+    return to_text(header + suite.seal(key_version.material.expose(), context.encode(header, fields), content))
+
+
+def open_text(
+    key_version: KeyVersion, fields: Mapping[str, Value], text: str, *, compromised_granted: bool = False
+) -> bytes:
+    """Open one value; raises as `Opener` and `Opener.open`."""
+    suite = _open_with(key_version, fields, compromised_granted)
+    raw = from_text(text)
+    header = raw[:HEADER_BYTES]
+    _check_header(header, key_version.header)
+    opened = suite.open(key_version.material.expose(), context.encode(header, fields), raw[HEADER_BYTES:])
+    return _unpadded(opened) if header[_FLAGS_AT] & FLAG_PADDED else opened
+
+
+def _seal_with(
+    key_version: KeyVersion, cell: Mapping[str, Value], portable: bool, pad_step: int
+) -> tuple[Suite, bytes]:
+    if pad_step not in PAD_STEPS:
+        raise InternalError(f"A padding step is one of {PAD_STEPS}; {pad_step} came.")
+    if not may_encrypt(key_version.state, compromised=key_version.compromised):
+        raise _refused(key_version, "seals no new values")
+    suite = suites.suite(key_version.suite)
+    context.check_cell(cell, portable=portable, deterministic=suite.deterministic)
+    if cell["tenant"] != key_version.tenant:
+        raise InvalidContext("A value is sealed with a key of its own tenant; this context names another one.")
+    return suite, _with_padding(key_version.header) if pad_step else key_version.header
+
+
+def _open_with(key_version: KeyVersion, fields: Mapping[str, Value], compromised_granted: bool) -> Suite:
+    if not may_decrypt(key_version.state, compromised=key_version.compromised, granted=compromised_granted):
+        raise _refused(key_version, "does not open values")
+    if fields.get("tenant") != key_version.tenant:
+        raise DoesNotOpen(suites.DOES_NOT_OPEN)
+    return suites.suite(key_version.suite)
+
+
+def _check_header(header: bytes, own: bytes) -> None:
+    # Only this version's own header may go on, with or without padding. The suite would refuse any other as well.
+    if header not in {own, _with_padding(own)}:
+        raise DoesNotOpen(suites.DOES_NOT_OPEN)
+
+
+def _refused(key_version: KeyVersion, what: str) -> KeyStateConflict:
+    flag = " and compromised" if key_version.compromised else ""
+    return KeyStateConflict(
+        f"The key {key_version.label} is {key_version.state.value}{flag}, so it {what}.",
+        key=key_version.name,
+        version=key_version.version,
+        state=key_version.state.value,
+    )
+
+
+def _with_padding(header: bytes) -> bytes:
+    return header[:_FLAGS_AT] + bytes([header[_FLAGS_AT] | FLAG_PADDED]) + header[_FLAGS_AT + 1 :]
+
+
+def _padded(plaintext: bytes, step: int) -> bytes:
+    return plaintext + b"\x80" + bytes(-(len(plaintext) + 1) % step)
+
+
+def _unpadded(padded: bytes) -> bytes:
+    content = padded.rstrip(b"\0")
+    if not content.endswith(b"\x80"):  # authenticated, so it was sealed wrongly; still no reason for another answer
+        raise DoesNotOpen(suites.DOES_NOT_OPEN)
+    return content[:-1]
+
+
+def _detached(error: GuardError) -> GuardError:
+    # A stored error would keep the frames of its traceback alive, and with them plaintexts and keys.
+    error.__traceback__ = error.__context__ = None
+    return error

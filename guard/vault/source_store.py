@@ -1,0 +1,186 @@
+"""Application tables whose sealed columns guard re-encrypts and counts. SQLAlchemy over the URL in the settings.
+
+Law: a row is changed only if it still holds what was read (compare and swap), and the job's cursor commits in the
+same transaction as the rows, in the application's own database; so a kill loses no row and repeats no change.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+    exc,
+    func,
+    inspect,
+    select,
+    update,
+)
+
+from guard.errors import InvalidSetting, StoreUnavailable
+from guard.settings import Source
+from guard.vault.envelope import TEXT_HEADER_CHARACTERS
+
+CHECKPOINTS = "guard_checkpoints"
+MAX_RETRIES = 3  # a row that changes under us this often is being written all the time; the next pass takes it
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value: primary key, as text too for the context, and what stands in the column."""
+
+    key: object
+    row: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a job stands: the last primary key (JSON), and how many rows it looked at, changed, skipped, failed on."""
+
+    cursor: str = ""
+    examined: int = 0
+    changed: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+class Sources:
+    """The configured sources; one engine each, opened at first use."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = {source.name: source for source in sources}
+        self._engines: dict[str, Engine] = {}
+
+    def of_tenant(self, tenant: str) -> list[Source]:
+        """The sources of a tenant, by name."""
+        return [source for _, source in sorted(self._sources.items()) if source.tenant == tenant]
+
+    def find(self, name: str, tenant: str) -> Source:
+        """A tenant's source by name.
+
+        Raises:
+            InvalidSetting: there is none.
+        """
+        source = self._sources.get(name)
+        if source is None or source.tenant != tenant:
+            raise InvalidSetting(f"Expected a source of this tenant in the settings, got {name}; declare it there.")
+        return source
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator["Opened"]:
+        """One transaction on a source; commits at the end of the block.
+
+        Raises:
+            StoreUnavailable: the database refuses, or the table is not as declared.
+        """
+        engine = self._engines.get(source.name) or self._connect(source)
+        try:
+            with engine.begin() as connection:
+                yield Opened(connection, source)
+        except exc.SQLAlchemyError as error:
+            raise StoreUnavailable(
+                f"Expected the source {source.name} to answer, got {type(error).__name__}; nothing was lost, try again."
+            ) from None
+
+    def close(self) -> None:
+        """Close every connection."""
+        for engine in self._engines.values():
+            engine.dispose()
+
+    def _connect(self, source: Source) -> Engine:
+        try:
+            engine = create_engine(source.url)
+        except exc.ArgumentError:
+            raise InvalidSetting(f"Expected a SQLAlchemy URL for source {source.name}, got another text.") from None
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _wait_for_others)
+        self._engines[source.name] = engine
+        return engine
+
+
+class Opened:
+    """A source with an open transaction."""
+
+    def __init__(self, connection: Connection, source: Source) -> None:
+        self._connection = connection
+        metadata = MetaData()
+        names = [source.primary_key, *source.columns]
+        present = {str(column["name"]) for column in inspect(connection).get_columns(source.table)}
+        missing = [name for name in names if name not in present]
+        if missing:
+            raise InvalidSetting(f"Expected columns {', '.join(missing)} in {source.table} of source {source.name}.")
+        self._table = Table(source.table, metadata, *[Column(name) for name in names])
+        self._key = self._table.c[source.primary_key]
+        self._checkpoints = Table(
+            CHECKPOINTS, metadata, Column("job", Text, primary_key=True), Column("progress", Text)
+        )
+
+    def count(self) -> int:
+        """Rows of the table."""
+        total: int = self._connection.execute(select(func.count()).select_from(self._table)).scalar_one()
+        return total
+
+    def headers(self, column: str) -> list[tuple[str, int]]:
+        """(first 26 characters, count) of every value of a column that is not null."""
+        head = func.substr(self._table.c[column], 1, TEXT_HEADER_CHARACTERS)
+        wanted = select(head.label("head"), func.count().label("n")).where(self._table.c[column].is_not(None))
+        return [(str(row.head), row.n) for row in self._connection.execute(wanted.group_by(head))]
+
+    def cells(self, column: str, cursor: str, limit: int) -> list[Cell]:
+        """The next rows after *cursor* in primary-key order."""
+        wanted = select(self._key, self._table.c[column].label("value")).where(self._table.c[column].is_not(None))
+        if cursor:
+            wanted = wanted.where(self._key > json.loads(cursor))
+        rows = self._connection.execute(wanted.order_by(self._key).limit(limit))
+        return [Cell(row[0], str(row[0]), str(row[1])) for row in rows]
+
+    def swap(self, column: str, cell: Cell, sealed: Callable[[str], str | None]) -> bool:
+        """Replace a cell by what *sealed* makes of it, if nobody else writes meanwhile; False where it needed none.
+
+        *sealed* gets the value as read and returns the new one, or None where the value is new already.
+
+        Raises:
+            StoreUnavailable: the row changed under us time and again.
+        """
+        value = cell.value
+        for _ in range(MAX_RETRIES):
+            fresh = sealed(value)
+            if fresh is None:
+                return False
+            here = (self._key == cell.key) & (self._table.c[column] == value)
+            if self._connection.execute(update(self._table).where(here).values({column: fresh})).rowcount == 1:
+                return True
+            read = self._connection.execute(select(self._table.c[column]).where(self._key == cell.key)).scalar()
+            if read is None:
+                return False
+            value = str(read)
+        raise StoreUnavailable("A row was written by others at every try; the job goes on later.")
+
+    def progress(self, job: str) -> Progress:
+        """Where a job stands; at its beginning where it never ran."""
+        self._checkpoints.create(self._connection, checkfirst=True)
+        here = select(self._checkpoints.c.progress).where(self._checkpoints.c.job == job)
+        stored = self._connection.execute(here).scalar()
+        return Progress(**json.loads(stored)) if stored else Progress()
+
+    def checkpoint(self, job: str, progress: Progress) -> None:
+        """Store where a job stands, in this transaction."""
+        text = json.dumps({name: getattr(progress, name) for name in Progress.__slots__})
+        here = self._checkpoints.c.job == job
+        if self._connection.execute(update(self._checkpoints).where(here).values(progress=text)).rowcount == 0:
+            self._connection.execute(self._checkpoints.insert().values(job=job, progress=text))
+
+
+def _wait_for_others(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]  # a DBAPI connection has no common type
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()

@@ -1,0 +1,176 @@
+"""The suites that write envelopes, by their byte. Each seals under one key and one context and opens only in both.
+
+1 CBL256: Cobblestone-256 of c2sp.org/chunked-encryption, a key per message, commits to key and context.
+3 SIV: AES-256-SIV, RFC 5297, with exactly one associated-data string; the only deterministic suite.
+Law: every failure to open is one error with one text, whatever the cause; a caller who could tell a wrong key from a
+changed tag has an oracle. Deterministic output comes only from SIV, whose synthetic value covers every input: a 96-bit
+nonce computed from the plaintext alone would repeat under two contexts and give away the GHASH key.
+The salt of suite 1 is drawn inside the library, the one randomness that does not enter as an argument.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from guard.errors import BodyTooLarge, DoesNotOpen, InternalError, InvalidEnvelope
+from guard.vault.envelope import SuiteId
+
+Transform = Callable[[bytes, bytes], bytes]
+"""(context, plaintext or body) -> body or plaintext, under a key that was bound before."""
+
+DOES_NOT_OPEN: Final = "ciphertext does not open in this context"
+MAX_FIELD_BYTES: Final = 1 << 20
+"""A field is held in memory whole, many times over in a batch; what is larger is a file."""
+
+_CHUNK_BYTES: Final = 16 * 1024
+_TAG_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What one suite needs and costs. `body_overhead` holds for plaintexts under 16 KiB, without the header."""
+
+    id: SuiteId
+    name: str
+    key_bytes: int
+    body_overhead: int
+    tag_every_bytes: int
+    deterministic: bool
+    bind_sealer: Callable[[bytes | bytearray], Transform]
+    bind_opener: Callable[[bytes | bytearray], Transform]
+
+    def sealer(self, key: bytes | bytearray) -> Transform:
+        """A function (context, plaintext) -> body under `key`; it raises BodyTooLarge over 1 MiB.
+
+        Raises:
+            InternalError: the key has not the suite's length.
+        """
+        self._check_key(key)
+        return self.bind_sealer(key)
+
+    def opener(self, key: bytes | bytearray) -> Transform:
+        """A function (context, body) -> plaintext under `key`; it raises DoesNotOpen for every failure.
+
+        Raises:
+            InternalError: the key has not the suite's length.
+        """
+        self._check_key(key)
+        return self.bind_opener(key)
+
+    def seal(self, key: bytes | bytearray, context: bytes, plaintext: bytes) -> bytes:
+        """The body of one value.
+
+        Raises:
+            BodyTooLarge: the plaintext has more than 1 MiB.
+        """
+        return self.sealer(key)(context, plaintext)
+
+    def open(self, key: bytes | bytearray, context: bytes, body: bytes) -> bytes:
+        """The plaintext of one body.
+
+        Raises:
+            DoesNotOpen: another key or context, or a changed, cut or lengthened body.
+        """
+        return self.opener(key)(context, body)
+
+    def overhead(self, plaintext_bytes: int) -> int:
+        """By how many bytes the body is longer than a plaintext of this size."""
+        return self.body_overhead + (
+            plaintext_bytes // self.tag_every_bytes * _TAG_BYTES if self.tag_every_bytes else 0
+        )
+
+    def _check_key(self, key: bytes | bytearray) -> None:
+        if len(key) != self.key_bytes:
+            raise InternalError(f"Suite {self.name} takes a key of {self.key_bytes} bytes; {len(key)} came.")
+
+
+def _check_field(plaintext: bytes) -> None:
+    if len(plaintext) > MAX_FIELD_BYTES:
+        raise BodyTooLarge(
+            f"A field has at most {MAX_FIELD_BYTES} bytes; {len(plaintext)} came.", hint="Seal it as a file."
+        )
+
+
+def _cobblestone_sealer(key: bytes | bytearray) -> Transform:
+    def seal(context: bytes, plaintext: bytes) -> bytes:
+        _check_field(plaintext)
+        encryptor = Cobblestone256Encryptor(key, context)
+        return encryptor.update(plaintext) + encryptor.finalize()
+
+    return seal
+
+
+def _cobblestone_opener(key: bytes | bytearray) -> Transform:
+    def open_body(context: bytes, body: bytes) -> bytes:
+        try:
+            decryptor = Cobblestone256Decryptor(key, context)
+            # Whole chunks come out before the end is proved; nothing leaves this expression unless finalize agrees.
+            return decryptor.update(body) + decryptor.finalize()
+        except InvalidTag:
+            raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+    return open_body
+
+
+def _siv_sealer(key: bytes | bytearray) -> Transform:
+    cipher = AESSIV(key)
+
+    def seal(context: bytes, plaintext: bytes) -> bytes:
+        _check_field(plaintext)
+        return cipher.encrypt(plaintext, [context])
+
+    return seal
+
+
+def _siv_opener(key: bytes | bytearray) -> Transform:
+    cipher = AESSIV(key)
+
+    def open_body(context: bytes, body: bytes) -> bytes:
+        try:
+            return cipher.decrypt(body, [context])
+        except InvalidTag:
+            raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+    return open_body
+
+
+CBL256: Final = Suite(
+    id=SuiteId.CBL256,
+    name="cbl256",
+    key_bytes=32,
+    body_overhead=24 + 32 + _TAG_BYTES,
+    tag_every_bytes=_CHUNK_BYTES,
+    deterministic=False,
+    bind_sealer=_cobblestone_sealer,
+    bind_opener=_cobblestone_opener,
+)
+SIV: Final = Suite(
+    id=SuiteId.SIV,
+    name="siv",
+    key_bytes=64,
+    body_overhead=_TAG_BYTES,
+    tag_every_bytes=0,
+    deterministic=True,
+    bind_sealer=_siv_sealer,
+    bind_opener=_siv_opener,
+)
+
+SUITES: Final = {suite.id: suite for suite in (CBL256, SIV)}
+BY_NAME: Final = {suite.name: suite for suite in SUITES.values()}
+
+
+def suite(suite_id: SuiteId) -> Suite:
+    """The suite of a header's suite byte.
+
+    Raises:
+        InvalidEnvelope: the byte is assigned, but this build writes no field envelopes with it.
+    """
+    found = SUITES.get(suite_id)
+    if found is None:
+        known = ", ".join(f"{one.id.value} ({one.name})" for one in SUITES.values())
+        raise InvalidEnvelope(f"Suite {suite_id.value} is not available for fields here; known are {known}.")
+    return found

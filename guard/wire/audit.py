@@ -1,0 +1,143 @@
+"""Wire models of the audit room: records, proofs, checkpoints and exports."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from guard.wire.model import AnyTenant, Identifier, Limit, Model
+
+Index = Annotated[int, Field(ge=0, description="Position of a record in the log, from 0.")]
+
+
+class ListRecords(Model):
+    """Records of a tenant, newest first; `before` is the cursor of the page before."""
+
+    tenant: AnyTenant = "~"
+    action: Annotated[str, Field(max_length=128)] = ""
+    actor: Annotated[str, Field(max_length=160)] = ""
+    before: Index | None = None
+    limit: Limit = 50
+
+
+class RecordView(Model):
+    """What the search index knows of a record; the record itself comes with its proof."""
+
+    index: int
+    id: str
+    n: int
+    time_us: int
+    phase: str
+    actor: str
+    action: str
+    resource: str
+    allowed: bool
+    status: str
+    code: str | None
+
+
+class RecordList(Model):
+    """A page of records; `next` is the `before` of the next page, null at the end."""
+
+    data: list[RecordView]
+    next: int | None
+
+
+class ProveRecord(Model):
+    """The record to prove."""
+
+    index: Index
+    tenant: AnyTenant = "~"
+
+
+class RecordProof(Model):
+    """The exact entry and its inclusion proof in the form c2sp.org/tlog-proof@v1, checkpoint included."""
+
+    index: int
+    entry: str
+    proof: str
+
+
+class ReadCheckpoint(Model):
+    """The latest checkpoint."""
+
+
+class PublishCheckpoint(Model):
+    """Sign a checkpoint over everything committed so far."""
+
+
+class CheckpointView(Model):
+    """A signed checkpoint (c2sp.org/tlog-checkpoint) and the key that verifies it."""
+
+    size: int
+    root: str
+    time_us: int
+    note: str
+    vkey: str
+
+
+class ProveConsistency(Model):
+    """Two published sizes."""
+
+    first: Index
+    second: Index
+
+
+class ConsistencyProof(Model):
+    """Base64 hashes that prove the first tree a prefix of the second."""
+
+    first: int
+    second: int
+    hashes: list[str]
+
+
+class CreateExport(Model):
+    """Write the whole log, up to the latest checkpoint, as a directory that `guard verify` reads.
+
+    `prove` names records whose inclusion proofs are put beside it as files of their own.
+    """
+
+    prove: list[Index] = Field(default_factory=list, max_length=1000)
+
+
+class ExportView(Model):
+    """A finished export; `root` is the root hash in base64."""
+
+    id: str
+    size: int
+    root: str
+    sha256: str
+    created_by: str
+    created_us: int
+
+
+class ListExports(Model):
+    """Finished exports."""
+
+
+class ExportList(Model):
+    """Exports, newest first."""
+
+    data: list[ExportView]
+
+
+class DownloadExport(Model):
+    """The export to download, as a zip archive."""
+
+    export: Identifier
+
+
+class SweepIntents(Model):
+    """Close intents whose process ended before their outcome."""
+
+
+class SweptIntents(Model):
+    """How many intents became `unknown`."""
+
+    unknown: int
+
+
+class StartService(Model):
+    """A process begins to serve; `fresh` says that it made the store."""
+
+    version: str
+    fresh: bool

@@ -1,0 +1,292 @@
+"""Wire models of the vault room: fields, blind indexes, keys, re-encryption and census.
+
+The items of batches are typed dictionaries: a batch of 400 is read and answered without a model object per item.
+"""
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from guard.wire.model import FieldName, Identifier, Model, Name
+
+MAX_ITEMS = 1000
+Base64 = Annotated[str, Field(max_length=1_400_000, description="Standard base64, padded; at most 1 MiB decoded.")]
+Sealed = Annotated[str, Field(max_length=1_400_000, description="A sealed value: gd1. and unpadded base64url.")]
+Purpose = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="A purpose that the field's policy names.")
+]
+ContextValue = str | int | dict[str, str]
+CellContext = Annotated[
+    dict[str, ContextValue],
+    Field(max_length=2, description='What the field is bound to: {"row": "17"} or {"subject": "u-17"}.'),
+]
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class EncryptItem(TypedDict):
+    """One value to seal."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    field: FieldName
+    context: CellContext
+    plaintext: Base64
+
+
+class OpenItem(TypedDict):
+    """One sealed value to open."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    field: FieldName
+    context: CellContext
+    ciphertext: Sealed
+
+
+class ItemProblem(TypedDict):
+    """Why one item of a batch failed."""
+
+    code: str
+    title: str
+    detail: str
+
+
+class EncryptedItem(TypedDict):
+    """A sealed value and the key version that sealed it, or the problem."""
+
+    ciphertext: NotRequired[str]
+    key_version: NotRequired[int]
+    problem: NotRequired[ItemProblem]
+
+
+class DecryptedItem(TypedDict):
+    """A value in base64, or the problem."""
+
+    plaintext: NotRequired[str]
+    problem: NotRequired[ItemProblem]
+
+
+class MaskedItem(TypedDict):
+    """A value as the field's policy shows it, or the problem."""
+
+    masked: NotRequired[str]
+    problem: NotRequired[ItemProblem]
+
+
+class Encrypt(Model):
+    """Values to seal, 1 to 1000; answered in order."""
+
+    items: Annotated[list[EncryptItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class Encrypted(Model):
+    """Sealed values in the order of the request."""
+
+    results: list[EncryptedItem]
+
+
+class Decrypt(Model):
+    """Sealed values to open for one purpose, 1 to 1000; answered in order."""
+
+    purpose: Purpose
+    items: Annotated[list[OpenItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class Decrypted(Model):
+    """Values in the order of the request."""
+
+    results: list[DecryptedItem]
+
+
+class Mask(Decrypt):
+    """Sealed values to show masked, 1 to 1000; answered in order."""
+
+
+class Masked(Model):
+    """Masked values in the order of the request."""
+
+    results: list[MaskedItem]
+
+
+class IndexItem(TypedDict):
+    """A value to search for, or to store the tokens of."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    field: FieldName
+    index: Name
+    value: Annotated[str, Field(max_length=4096)]
+
+
+class IndexToken(TypedDict):
+    """A blind-index token in hex under one version of the index key."""
+
+    version: int
+    token: str
+
+
+class IndexedItem(TypedDict):
+    """Tokens, the newest version first, or the problem."""
+
+    tokens: NotRequired[list[IndexToken]]
+    problem: NotRequired[ItemProblem]
+
+
+class ComputeIndexes(Model):
+    """Values whose blind-index tokens are wanted, for one purpose."""
+
+    purpose: Purpose
+    items: Annotated[list[IndexItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class ComputedIndexes(Model):
+    """Tokens in the order of the request."""
+
+    results: list[IndexedItem]
+
+
+class ListFields(Model):
+    """The field policies."""
+
+
+class FieldView(Model):
+    """How one field is handled."""
+
+    name: str
+    data_class: str
+    key: str
+    suite: str
+    bind: list[str]
+    mask: str
+    purposes: list[str]
+    indexes: list[str]
+
+
+class FieldList(Model):
+    """Field policies by name."""
+
+    data: list[FieldView]
+
+
+class KeyName(Model):
+    """A key by name."""
+
+    key: Name
+
+
+class VersionView(Model):
+    """One version of a key; `key_id` is the id that ciphertext headers carry."""
+
+    version: int
+    key_id: str
+    state: str
+    suite: str
+    compromised: bool
+    created_us: int
+    changed_us: int
+
+
+class KeyView(Model):
+    """A key and its versions, newest first."""
+
+    key: str
+    versions: list[VersionView]
+
+
+class ListKeys(Model):
+    """All keys of the tenant."""
+
+
+class KeyList(Model):
+    """Keys by name."""
+
+    data: list[KeyView]
+
+
+class RetireVersion(Model):
+    """The key version to retire; refused while a value needs it."""
+
+    key: Name
+    version: Annotated[int, Field(ge=1)]
+
+
+class CreateKeyring(Model):
+    """Keys for every field of the field policy that has none yet, in the caller's tenant."""
+
+
+class KeyringView(Model):
+    """What was made."""
+
+    keys: int
+    index_keys: int
+
+
+class CreateReencryption(Model):
+    """Re-encrypt one field of a configured source under the newest key version."""
+
+    source: Name
+    field: FieldName
+
+
+class ReencryptionId(Model):
+    """A re-encryption job."""
+
+    job: Identifier
+
+
+class StepReencryption(Model):
+    """Do the next batch of a job."""
+
+    job: Identifier
+    rows: Annotated[int, Field(ge=1, le=5000)] = 500
+
+
+class ReencryptionView(Model):
+    """A job. `state` is running, paused, done or failed; counts are rows."""
+
+    job: str
+    source: str
+    field: str
+    state: Literal["running", "paused", "done", "failed"]
+    examined: int
+    changed: int
+    skipped: int
+    failed: int
+    total: int
+    detail: str
+    created_by: str
+    created_us: int
+    changed_us: int
+
+
+class ListReencryptions(Model):
+    """Jobs of the tenant."""
+
+
+class ReencryptionList(Model):
+    """Jobs, newest first."""
+
+    data: list[ReencryptionView]
+
+
+class RunCensus(Model):
+    """Count sealed values by key version in the tenant's sources."""
+
+    field: FieldName | Literal[""] = ""
+
+
+class CensusRow(Model):
+    """How many values of a column one key version holds; version 0 counts values that are not sealed."""
+
+    source: str
+    table: str
+    column: str
+    field: str
+    key_id: str
+    version: int
+    state: str
+    count: int
+
+
+class Census(Model):
+    """The census over all registered columns."""
+
+    data: list[CensusRow]
