@@ -74,6 +74,7 @@ class Context:
     hooks: list[Callable[[], None]] = field(default_factory=list)
     entries: list[Any] = field(default_factory=list)
     resources: tuple[str, ...] = ()
+    decision: Decision | None = None
     closing: list[Callable[[Tx], None]] = field(default_factory=list)
     answer: Any = None
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from guard.audit.recorder import Recorder
 from guard.catalogue import Actor, Context, Decision, Effect, Operation
-from guard.db.commit import Entry, Pipeline, Unit
+from guard.db.commit import Entry, Pipeline, Unit, resolve
 from guard.db.engine import Store, Tx, savepoint
 from guard.errors import Denied, GuardError, InternalError, InvalidRequest, NotFound, RateLimited, Unauthenticated
 from guard.wire.problems import problems
@@ -36,6 +36,15 @@ class Credentials(Protocol):
 
     def identify(self, bearer: str, now_us: int) -> Actor:
         """The actor of *bearer*; raises Unauthenticated."""
+        ...
+
+    def expires_us(self, actor: Actor) -> int:
+        """When the credential of *actor* ends."""
+        ...
+
+    @property
+    def state(self) -> object:
+        """An object that is replaced whenever any credential changes."""
         ...
 
 
@@ -113,6 +122,26 @@ class Gate:
                 ) from None
             raise
 
+    def now_us(self) -> int:
+        """The clock of the gate."""
+        return self._doors.clock()
+
+    @property
+    def credentials_state(self) -> object:
+        """Changes its identity whenever a token is made, revoked or tidied away; for memos of `recognise`."""
+        return self._doors.credentials.state
+
+    def recognise(self, authorization: str) -> tuple[Actor, int] | None:
+        """As `identify`, with the time at which the token ends; None instead of an error, and nothing is counted."""
+        scheme, _, bearer = authorization.partition(" ")
+        if scheme != "Bearer":
+            return None
+        try:
+            actor = self._doors.credentials.identify(bearer, self._doors.clock())
+        except Unauthenticated:
+            return None
+        return actor, self._doors.credentials.expires_us(actor)
+
     def refused(self, operation: Operation, error: GuardError, request_id: str) -> Unit:
         """The unit that records a refusal which came before any actor was known; it ends in *error*."""
         return self._refusal(operation, None, self._context(NOBODY, request_id), error)
@@ -139,6 +168,17 @@ class Gate:
         unit.waiter = waiter
         self._doors.pipeline.submit(unit)
         return await waiter
+
+    def submit(self, unit: Unit) -> None:
+        """Queue *unit*, whose waiter is set; without a record its waiter is resolved at once.
+
+        Raises:
+            Overloaded, StoreUnavailable: as `Pipeline.submit`.
+        """
+        if unit.entries or unit.work is not None:
+            self._doors.pipeline.submit(unit)
+        else:
+            resolve(unit)
 
     def call_sync(self, operation: Operation, request: Any, actor: Actor, request_id: str) -> Any:
         """As `call`, blocking the calling thread."""
@@ -174,9 +214,12 @@ class Gate:
         try:
             return self._begin(operation, request, context)
         except GuardError as error:
-            return self._refusal(operation, request, context, error)
+            refusal = self._refusal(operation, request, context, error)
         except Exception as error:  # the door of last resort: nothing unforeseen may pass with its text
-            return self._refusal(operation, request, context, _unforeseen(error, request_id))
+            refusal = self._refusal(operation, request, context, _unforeseen(error, request_id))
+        # Without a write there is nothing to undo: what inner calls did, they did.
+        refusal.entries = [*context.entries, *refusal.entries]
+        return refusal
 
     def _begin(self, operation: Operation, request: Any, context: Context) -> Unit:
         self._limit(context)
@@ -201,6 +244,7 @@ class Gate:
             try:
                 with savepoint(tx):
                     unit.result = operation.run(context, request)
+                    records = self._records(operation, request, context, decision)
             except GuardError as error:
                 unit.error = error
             except Exception as error:  # see begin
@@ -208,9 +252,9 @@ class Gate:
             if unit.error is not None:
                 # What inner calls did is undone with the savepoint; that they were refused stays on record.
                 refused = [entry for entry in context.entries if entry.status != "ok"]
-                return [*refused, *self._refusal(operation, request, context, unit.error, decision).entries]
+                return [*refused, *self._refusal(operation, request, context, unit.error).entries]
             unit.hooks = context.hooks
-            return self._records(operation, request, context, decision)
+            return records
 
         unit = Unit(work=work)
         return unit
@@ -226,9 +270,12 @@ class Gate:
         try:
             self._limit(context)
             decision = self._allow(operation, request, context)
+            intent = self._record.entry(operation, request, context, decision, phase="intent")
         except GuardError as error:
             return self._durable(self._refusal(operation, request, context, error))
-        intent = self._record.entry(operation, request, context, decision, phase="intent")
+        except Exception as error:  # see begin
+            unforeseen = _unforeseen(error, context.request_id)
+            return self._durable(self._refusal(operation, request, context, unforeseen))
         self._doors.pipeline.wait(Unit(work=lambda tx: self._open_intent(tx, intent)))
 
         def close(tx: Tx) -> Sequence[Entry]:
@@ -236,8 +283,7 @@ class Gate:
             self._finish(tx, unit, context)
             error = unit.error if isinstance(unit.error, GuardError) else None
             kept = context.entries if error is None else [entry for entry in context.entries if entry.status != "ok"]
-            closing = self._record.entry(operation, request, context, decision, error, phase=phase, intent=intent.id)
-            return [*kept, closing]
+            return [*kept, self._entry(operation, request, context, error, phase=phase, intent=intent.id)]
 
         unit = Unit(work=close)
         try:
@@ -282,8 +328,9 @@ class Gate:
             notes={},
             hooks=[],
             resources=(),
+            decision=None,
         )
-        decision: Decision | None = None
+        before = len(outer.entries)
         try:
             decision = self._allow(operation, request, inner)
             if outer.transaction is None:
@@ -292,7 +339,10 @@ class Gate:
                 with savepoint(outer.transaction):
                     answer = operation.run(inner, request)
         except GuardError as error:
-            outer.entries.extend(self._refusal(operation, request, inner, error, decision).entries)
+            # What it called is undone with it; that calls were refused stays on record.
+            made = outer.entries[before:]
+            kept = made if outer.transaction is None else [entry for entry in made if entry.status != "ok"]
+            outer.entries[before:] = [*kept, *self._refusal(operation, request, inner, error).entries]
             raise
         if not operation.exempt:
             outer.entries.append(self._record.entry(operation, request, inner, decision))
@@ -316,6 +366,7 @@ class Gate:
         decision = Decision(allow=False, rule="")
         for resource in context.resources:
             decision = self._doors.policy.decide(context.actor, operation.permission, resource, context.now_us)
+            context.decision = decision
             if not decision.allow:
                 raise _denial(operation, resource, context, decision)
         return decision
@@ -325,18 +376,22 @@ class Gate:
             return context.entries
         return [*context.entries, self._record.entry(operation, request, context, decision)]
 
-    def _refusal(
-        self,
-        operation: Operation,
-        request: Any,
-        context: Context,
-        error: BaseException,
-        decision: Decision | None = None,
-    ) -> Unit:
+    def _refusal(self, operation: Operation, request: Any, context: Context, error: BaseException) -> Unit:
         known = error if isinstance(error, GuardError) else InternalError("An internal error occurred.")
-        unit = Unit([self._record.entry(operation, request, context, decision, known)])
+        unit = Unit([self._entry(operation, request, context, known)])
         unit.error = known
         return unit
+
+    def _entry(
+        self, operation: Operation, request: Any, context: Context, error: GuardError | None, **phase: Any
+    ) -> Entry:
+        """A refusal or an outcome; without its facts where no record can hold them, since it must be on record."""
+        try:
+            return self._record.entry(operation, request, context, context.decision, error, **phase)
+        except GuardError as unfit:
+            log.warning("facts_not_recorded", operation=operation.name, code=unfit.code, request_id=context.request_id)
+            context.notes = {}
+            return self._record.entry(operation, None, context, context.decision, error, **phase)
 
 
 async def last_resort(work: Awaitable[None], failed: Callable[[GuardError], Awaitable[None]], request_id: str) -> None:
@@ -351,6 +406,17 @@ async def last_resort(work: Awaitable[None], failed: Callable[[GuardError], Awai
         await failed(error)
     except Exception as error:  # see begin
         await failed(_unforeseen(error, request_id))
+
+
+def attempt(work: Callable[[], None], request_id: str) -> GuardError | None:
+    """Do *work*; the error that it ended in, without its text where it was unforeseen. The same door, not awaited."""
+    try:
+        work()
+    except GuardError as error:
+        return error
+    except Exception as error:  # see begin
+        return _unforeseen(error, request_id)
+    return None
 
 
 def _denial(operation: Operation, resource: str, context: Context, decision: Decision) -> GuardError:

@@ -153,14 +153,9 @@ def _checked(values: dict[str, Any]) -> Settings:
     for name in values:
         if name not in known:
             raise InvalidSetting(f"Unknown setting {name!r}{_suggest(name, known)}; remove or correct it.")
-    for name in ("home", "root_key_file", "policies", "runbooks"):
-        if name in values:
-            values[name] = Path(values[name])
-    for name in ("host", "origin"):
-        if not isinstance(values.get(name, ""), str):
-            raise InvalidSetting(f"Expected text for {name}, got {type(values[name]).__name__}; put it in quotes.")
+    _check_texts(values)
     values["never_ban"] = tuple(_networks(values.get("never_ban", ())))
-    values["sources"] = tuple(_source(number, raw) for number, raw in enumerate(values.get("sources", ()), 1))
+    values["sources"] = _sources(values.get("sources", ()))
     for name, default in ((item.name, item.default) for item in fields(Settings)):
         if isinstance(default, int) and (type(values.get(name, 0)) is not int or values.get(name, 0) < 0):
             raise InvalidSetting(f"Expected a whole number >= 0 for {name}; correct it.")
@@ -168,6 +163,18 @@ def _checked(values: dict[str, Any]) -> Settings:
     if settings.port > 65535:  # noqa: PLR2004 - the largest TCP port
         raise InvalidSetting(f"Expected a port from 0 to 65535, got {settings.port}; choose another.")
     return settings
+
+
+def _check_texts(values: dict[str, Any]) -> None:
+    for name in ("host", "origin", "root_key_file", "policies", "runbooks"):
+        if not isinstance(values.get(name, ""), str | Path):
+            raise InvalidSetting(f"Expected text for {name}, got {type(values[name]).__name__}; put it in quotes.")
+    for name in ("home", "root_key_file", "policies", "runbooks"):
+        if name in values:
+            values[name] = Path(values[name])
+    for name in ("policies", "runbooks"):
+        if name in values and not values[name].is_dir():
+            raise InvalidSetting(f"Expected a directory for {name}, got {values[name]}; correct the path.")
 
 
 def _networks(raw: object) -> list[str]:
@@ -181,12 +188,22 @@ def _networks(raw: object) -> list[str]:
     return [str(item) for item in raw]
 
 
+def _sources(raw: object) -> tuple[Source, ...]:
+    if not isinstance(raw, list | tuple):
+        raise InvalidSetting("Expected [[sources]] tables for sources, got another form; correct it.")
+    return tuple(_source(number, one) for number, one in enumerate(raw, 1))
+
+
 def _source(number: int, raw: object) -> Source:
     if isinstance(raw, Source):
         return raw
     wanted = {item.name for item in fields(Source)}
     if not isinstance(raw, dict) or set(raw) != wanted:
         raise InvalidSetting(f"Expected source {number} to have exactly {', '.join(sorted(wanted))}; complete it.")
+    texts = [value for name, value in raw.items() if name != "columns"]
+    texts += [text for pair in raw["columns"].items() for text in pair] if isinstance(raw["columns"], dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise InvalidSetting(f"Expected text everywhere in source {number}, and a table of columns; correct it.")
     return Source(**raw)
 
 

@@ -1,10 +1,12 @@
 """Rows of tenants, tokens and grants. Functions take the transaction first; no row leaves this file."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import func, insert, select, update
 
 from guard.access.policy import Grant
+from guard.catalogue import Actor
 from guard.db.engine import Tx
 from guard.db.schema import grants, meta, tenants, tokens
 from guard.wire.access import GrantView, TenantView, TokenView
@@ -12,7 +14,7 @@ from guard.wire.access import GrantView, TenantView, TokenView
 VERSION = "access_version"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredToken:
     """A token as it is kept: its MAC, never its value."""
 
@@ -22,6 +24,11 @@ class StoredToken:
     subject: str
     mac: bytes
     expires_us: int
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Whom the token stands for."""
+        return Actor(self.subject, self.tenant, self.kind, self.handle)
 
 
 def add_tenant(tx: Tx, tenant: str, title: str, now_us: int) -> None:

@@ -4,7 +4,6 @@ Law: the secret has 178 random bits and is stored only as an HMAC; the checksum 
 errors without a look-up and is no security; a token is compared in constant time and never appears in a repr.
 """
 
-import hashlib
 import hmac
 import re
 import zlib
@@ -18,6 +17,7 @@ HANDLE, SECRET, CHECK = 12, 30, 6
 RANDOM_BYTES = 64  # 42 characters by rejection of 1 byte in 32; fewer than 42 usable of 64 is refused, not shortened
 LENGTH = len("grd_svc_") + HANDLE + SECRET + CHECK
 REJECT_FROM = 248  # 4 x 62: bytes from here on would make the first characters likelier
+REFUSED = "Expected a valid API token, got none; check that it was copied whole, or ask for a new one."
 
 _FORM = re.compile(r"grd_(svc|pat|one)_([0-9A-Za-z]{12})([0-9A-Za-z]{30})([0-9A-Za-z]{6})")
 
@@ -57,13 +57,13 @@ def parse(text: str) -> Token:
     """
     found = _FORM.fullmatch(text) if len(text) == LENGTH else None
     if found is None or _check(text[:-CHECK]) != found[4]:
-        raise Unauthenticated("Expected a valid API token, got none; check that it was copied whole.")
+        raise Unauthenticated(REFUSED)
     return Token(found[1], found[2], text)
 
 
-def mac(pepper: bytes, token: Token) -> bytes:
-    """What is stored of *token*: HMAC-SHA256 under the *pepper* (32 bytes)."""
-    return hmac.digest(pepper, b"guard/token/1\0" + token.text.encode("ascii"), hashlib.sha256)
+def mac(pepper: bytes, text: str) -> bytes:
+    """What is stored of a token's *text*: HMAC-SHA256 under the *pepper* (32 bytes)."""
+    return hmac.digest(pepper, b"guard/token/1\0" + text.encode("utf-8", "surrogatepass"), "sha256")
 
 
 def _check(body: str) -> str:

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from guard import __version__
 from guard.api.problem import PROBLEM
 from guard.catalogue import Operation
+from guard.wire.model import Attachment
 
 REF = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
@@ -18,8 +19,11 @@ PROBLEMS = {
     "403": "Permission denied",
     "404": "Not found",
     "409": "Conflict",
+    "413": "Body too large",
+    "415": "Unsupported media type",
     "422": "Invalid request",
     "429": "Too many requests",
+    "500": "Internal error",
     "503": "Unavailable; nothing was done",
 }
 
@@ -80,7 +84,7 @@ def _entry(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "OK",
-                "content": {"application/json": {"schema": references[(item.gives, "serialization")]}},
+                "content": _content(item, references),
             },
             **{
                 status: {
@@ -109,6 +113,12 @@ def _entry(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
     if parameters:
         entry["parameters"] = parameters
     return entry
+
+
+def _content(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
+    if item.gives is Attachment:
+        return {"application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}}}
+    return {"application/json": {"schema": references[(item.gives, "serialization")]}}
 
 
 def _tag(item: Operation) -> str:

@@ -4,6 +4,7 @@ Law: a problem carries code, title, detail, hint and request id, and ids and cou
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import orjson
 
@@ -47,6 +48,7 @@ FRAMEWORK = {
     415: UnsupportedMedia,
     422: InvalidRequest,
 }
+REASONS = {status: HTTPStatus(status).phrase for status in STATUS.values()}
 PROBLEM = "application/problem+json"
 
 

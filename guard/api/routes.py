@@ -10,13 +10,14 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from guard import __version__
 from guard.api import body as bodies
 from guard.api.openapi import document
 from guard.api.problem import from_framework, problem
 from guard.catalogue import Operation
-from guard.errors import GuardError, StoreUnavailable, Unauthenticated
+from guard.errors import GuardError, InvalidRequest, MalformedBody, StoreUnavailable, Unauthenticated
 from guard.gate import Gate
 from guard.wire.model import Attachment, Model
 
@@ -72,7 +73,7 @@ def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
             raise
         received = await _read(request, max_body_bytes)
         bodies.media_type(request.headers.get("content-type", ""), received)
-        wanted = bodies.parse(operation, received, request.path_params, request.query_params)
+        wanted = bodies.parse(operation, received, request.path_params, _query(request))
         answer = await gate.call(operation, wanted, actor, request_id)
         return _response(answer)
 
@@ -99,14 +100,24 @@ def _response(answer: Any) -> Response:
     return Response(encode(answer), media_type="application/json")
 
 
+def _query(request: Request) -> Mapping[str, str]:
+    pairs = request.query_params.multi_items()
+    if len(dict(pairs)) != len(pairs):
+        raise InvalidRequest("Expected each query parameter once, got one of them again; send it once.")
+    return dict(pairs)
+
+
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     bodies.size(int(declared) if declared.isdecimal() else 0, limit)
     parts, length = [], 0
-    async for part in request.stream():
-        length += len(part)
-        bodies.size(length, limit)
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            length += len(part)
+            bodies.size(length, limit)
+            parts.append(part)
+    except ClientDisconnect:
+        raise MalformedBody("The connection ended before the body was complete; send it again.") from None
     return b"".join(parts)
 
 

@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from guard.audit import verify
+
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
 FILE_MODE = 0o644 << 16
 BLOCK_BYTES = 1 << 20
@@ -31,6 +33,11 @@ def write(path: Path, parts: Iterable[tuple[str, bytes]]) -> str:
     temporary.rename(path)
     _sync_directory(path.parent)
     return _digest(path)
+
+
+def verifier() -> bytes:
+    """The text of the offline verifier, which every archive carries as `verify.py`."""
+    return Path(verify.__file__).read_bytes()
 
 
 def _sync_directory(path: Path) -> None:

@@ -6,9 +6,9 @@ orjson with sorted keys writes the bytes of RFC 8785; a pure-Python canonicalise
 of 3. Nothing derived from personal data enters a leaf except as a commitment made here. No I/O.
 """
 
-import base64
 import hashlib
 import re
+from binascii import b2a_base64
 from enum import Enum
 from typing import Any
 
@@ -19,6 +19,7 @@ from guard.errors import InvalidRequest
 MAX_DEPTH = 16  # a record is some four levels deep; the limit keeps a crafted value off the interpreter's stack
 NONCE_BYTES = 32
 
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _KEYS = re.compile(r"[a-z0-9_]*").fullmatch
 _LISTS = frozenset({list, tuple})
 _STRINGS = frozenset({str})
@@ -57,7 +58,7 @@ def commitment(nonce: bytes, value: Any) -> bytes:
 
 def b64u(data: bytes) -> str:
     """Base64url without padding (RFC 4648 section 5), as record bodies and receipts hold bytes."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
 
 def _fault(value: Any) -> str:

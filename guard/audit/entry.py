@@ -139,8 +139,9 @@ def _to_the_second(seconds: int) -> str:
 def _check_frame(record: Record) -> None:
     if not _UUID(record.id) or len(record.salt) != SALT_BYTES:
         raise InternalError("Expected a UUID in lower case and a salt of 16 bytes for a record.")
-    if not (record.tenant and record.action):
-        raise InternalError("Expected a tenant and an action for a record, got an empty text.")
+    for name in (record.tenant, record.action):
+        if not name or '"' in name:
+            raise InternalError("Expected a tenant and an action for a record, each a name without quotation marks.")
     closes = record.phase in CLOSING_PHASES
     if not closes and record.phase not in OPENING_PHASES:
         raise InternalError("Expected the phase event, intent, outcome, unknown or late.")

@@ -233,6 +233,7 @@ def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterato
         store.leaf_pages(tx, size),
         policy_text([log.verifier]),
         proofs={index: _proof(tx, index, head, note) for index in prove},
+        documents={"verify.py": archive.verifier()},
     )
 
 

@@ -2,8 +2,8 @@
 
 Law: any checkpoint whose witness or time-stamp is later than `promise_by` covers the record, or the log has broken its
 promise and the receipt proves it. It covers the body, since the per-tenant number may not exist yet; the hash of a
-body may be public because every body carries a salt. Each node has a receipt key of its own, apart from the log's. No
-I/O.
+body may be public because every body carries a salt. Each node has a receipt key of its own, apart from the log's.
+No I/O.
 """
 
 import base64

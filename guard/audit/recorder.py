@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from guard.audit.entry import Record, body
+from guard.audit.frame import Frame
 from guard.catalogue import Actor, Context, Decision, Operation
 from guard.db.commit import Entry
 from guard.errors import GuardError
@@ -15,6 +16,7 @@ from guard.wire.ids import uuid7
 
 ID_BYTES = 10
 SALT_BYTES = 16
+MAX_FRAMES = 4096  # of about 1 kB each; then all are made anew
 MAX_RESOURCES = 8  # of a batch; the record says how many more there were
 
 
@@ -25,6 +27,7 @@ class Recorder:
         self._clock = clock
         self._random = random
         self._node = node
+        self._frames: dict[tuple[object, ...], Frame] = {}
 
     def entry(
         self,
@@ -38,6 +41,8 @@ class Recorder:
         intent: str | None = None,
     ) -> Entry:
         """The record of *operation* as *context* leaves it; *error* makes it a refusal."""
+        if error is None and decision is not None and phase == "event":
+            return self._framed(operation, context, decision, _facts(operation, request, context))
         code = None if error is None else error.code
         return self._write(
             context.actor,
@@ -50,6 +55,57 @@ class Recorder:
             _facts(operation, request, context),
             phase,
             intent,
+        )
+
+    def _framed(
+        self, operation: Operation, context: Context, decision: Decision, data: Mapping[str, Any] | None
+    ) -> Entry:
+        """The record of a success, which is nearly every record: from a frame that is kept."""
+        actor = context.actor
+        names = context.resources
+        resource = names[0] if len(names) == 1 else " ".join(names[:MAX_RESOURCES])
+        key = (
+            operation.name,
+            actor.subject,
+            actor.tenant,
+            actor.kind,
+            actor.credential,
+            resource,
+            decision.rule,
+            decision.version,
+        )
+        frame = self._frames.get(key)
+        if frame is None:
+            if len(self._frames) >= MAX_FRAMES:
+                self._frames.clear()
+            frame = self._frames[key] = Frame(
+                action=operation.name,
+                actor={"id": actor.subject, "type": actor.kind, "auth": actor.credential},
+                decision=_decided(decision),
+                node=self._node,
+                resource=resource,
+                result={"status": "ok"},
+                tenant=actor.tenant,
+            )
+        now_us = self._clock()
+        random = self._random(ID_BYTES + SALT_BYTES)
+        record_id = uuid7(now_us, random)
+        body = frame.body(
+            record_id=record_id, salt=random[ID_BYTES:], time_us=now_us, request_id=context.request_id, data=data
+        )
+        return Entry(
+            body,
+            record_id,
+            actor.tenant,
+            now_us,
+            "event",
+            None,
+            actor.subject,
+            operation.name,
+            resource,
+            True,
+            "ok",
+            None,
         )
 
     def unknown(self, actor: Actor, action: str, intent: str, request_id: str) -> Entry:
@@ -71,7 +127,7 @@ class Recorder:
     ) -> Entry:
         now_us = self._clock()
         random = self._random(ID_BYTES + SALT_BYTES)
-        record_id = str(uuid7(now_us, random))
+        record_id = uuid7(now_us, random)
         record = Record(
             id=record_id,
             salt=random[ID_BYTES:],
@@ -100,9 +156,11 @@ def _decided(decision: Decision | None) -> Mapping[str, Any]:
 
 
 def _facts(operation: Operation, request: Any, context: Context) -> Mapping[str, Any] | None:
-    facts = {name: value for name in operation.audit if (value := getattr(request, name, None)) is not None}
-    facts.update(context.notes)
+    facts = context.notes
+    if operation.audit:
+        named = {name: value for name in operation.audit if (value := getattr(request, name, None)) is not None}
+        facts = named | facts
     more = len(context.resources) - MAX_RESOURCES
     if more > 0:
-        facts["more_resources"] = more
+        facts = facts | {"more_resources": more}
     return facts or None

@@ -84,7 +84,7 @@ def exchange(session: Session, seconds: SecondsOption = None) -> Any:
     return session.call("tokens.exchange", expires_in_seconds=seconds)
 
 
-@verb(group, "grants", columns=("id", "member", "role", "created_by", "expires_us"))
+@verb(group, "grants", columns=("id", "member", "role"))
 def grants(session: Session, tenant: TenantOption = "~") -> Any:
     """List who holds which role.
 

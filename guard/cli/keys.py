@@ -13,7 +13,7 @@ group = typer.Typer()
 POLL_SECONDS = 0.3
 
 
-@verb(group, "list")
+@verb(group, "list", columns=("key", "version", "state", "suite", "changed_us"))
 def list_keys(session: Session) -> Any:
     """List keys and their versions.
 
@@ -74,7 +74,7 @@ def reencrypt(
     return follow(session, job["job"]) if wait else job
 
 
-@verb(group, "jobs", columns=("job", "source", "field", "state", "examined", "changed", "failed", "total"))
+@verb(group, "jobs", columns=("job", "state", "changed", "failed", "total"))
 def jobs(session: Session) -> Any:
     """List re-encryption jobs.
 

@@ -103,7 +103,7 @@ def alerts(session: Session, limit: int = 100) -> Any:
     return session.call("alerts.list", limit=limit)
 
 
-@verb(group, "decisions", columns=("id", "scope", "value", "type", "rule", "until_us", "state"))
+@verb(group, "decisions", columns=("id", "value", "type", "until_us", "state"))
 def decisions(session: Session, active: bool = False, limit: int = 100) -> Any:
     """List bans and other decisions, newest first.
 
@@ -141,7 +141,7 @@ def check(session: Session, value: str) -> Any:
     return session.call("decisions.check", value=value)
 
 
-@verb(group, "rules", columns=("name", "title", "level", "action", "shadow", "runbook", "file"))
+@verb(group, "rules", columns=("name", "level", "action", "shadow", "runbook"))
 def rules(session: Session) -> Any:
     """List the detection rules.
 

@@ -1,8 +1,10 @@
 """The `guard` command and its verbs."""
 
+import io
 import sys
 
 import typer
+import typer.main
 
 from guard.cli import access, audit, demo, fields, keys, logs, plan, run, serving, verify
 
@@ -32,7 +34,11 @@ for _name, _group, _help in (
 def main() -> None:
     """Run the command; whatever is unforeseen is one sentence, never a traceback."""
     sys.excepthook = _unforeseen
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its number
+    # Calling `app` itself would put typer's own hook, which prints tracebacks, in place of ours.
+    typer.main.get_command(app)()
 
 
 def _unforeseen(kind: type[BaseException], _error: BaseException, trace: object) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guard.cli.session import Session, verb
+from guard.cli.session import Output, Session, verb
 from guard.errors import InvalidInput
 
 group = typer.Typer()
@@ -18,12 +18,13 @@ InputOption = Annotated[list[str] | None, typer.Option("--input", help="NAME=VAL
 def start(session: Session, plan: str, mode: str = "live", incident: str = "", inputs: InputOption = None) -> Any:
     """Start a plan.
 
-    Example: guard run start region-outage --mode drill
+    Example: guard run start credential-stuffing --mode drill --input __incident__=practice
     """
-    return _brief(session.call("runs.start", plan=plan, mode=mode, incident=incident, inputs=_pairs(inputs)))
+    view = session.call("runs.start", plan=plan, mode=mode, incident=incident, inputs=_pairs(inputs))
+    return _told(session, view)
 
 
-@verb(group, "list", columns=("run", "plan", "mode", "state", "version", "started_by", "started_us"))
+@verb(group, "list", columns=("run", "plan", "mode", "state"))
 def list_runs(session: Session) -> Any:
     """List runs, newest first.
 
@@ -38,7 +39,7 @@ def show(session: Session, run: str, language: str = "en") -> Any:
 
     Example: guard run show run_0198
     """
-    return _brief(session.call("runs.read", run=run), language)
+    return _told(session, session.call("runs.read", run=run), language)
 
 
 @verb(group, "timeline", columns=("seq", "type", "step", "actor", "at_us"))
@@ -113,16 +114,19 @@ def steer(session: Session, run: str, act: str, reason: ReasonOption = "by hand"
 
 
 @verb(group, "open")
-def open_incident(session: Session, title: str, severity: int = 3, plan: str = "", drill: bool = False) -> Any:
-    """Open an incident, with a plan if there is one.
+def open_incident(
+    session: Session, title: str, severity: int = 3, plan: str = "", drill: bool = False, inputs: InputOption = None
+) -> Any:
+    """Open an incident, with a plan if there is one; the plan's input `__incident__` fills itself.
 
-    Example: guard run open "Log-in page is down" --severity 2 --plan region-outage
+    Example: guard run open "Region is down" --severity 2 --plan region-outage --input __region__=east --input __target__=west
     """
     kind = "drill" if drill else "real"
-    return session.call("incidents.open", title=title, severity=severity, plan=plan, kind=kind)
+    members = {"title": title, "severity": severity, "plan": plan, "kind": kind, "inputs": _pairs(inputs)}
+    return session.call("incidents.open", **members)
 
 
-@verb(group, "incidents", columns=("id", "severity", "state", "title", "occurrences", "opened_us", "runs"))
+@verb(group, "incidents", columns=("id", "severity", "state", "title"))
 def incidents(session: Session) -> Any:
     """List incidents, newest first.
 
@@ -157,7 +161,25 @@ def _command(session: Session, run: str, kind: str, step: str, **members: Any) -
             step=step,
             **members,
         )
-    return _brief(sent)
+    return _told(session, sent)
+
+
+def _told(session: Session, view: dict[str, Any], language: str = "en") -> dict[str, Any] | None:
+    """A run for a program as one object; for a person its head, its steps, and what each waiting step asks for."""
+    brief = _brief(view, language)
+    if session.output is not Output.TABLE:
+        return brief
+    session.show({name: value for name, value in brief.items() if name != "steps"})
+    print()
+    session.show({"data": brief["steps"]}, ("step", "state", "waits_for", "due_us"))
+    for step in view["steps"]:
+        if step["waits_for"]:
+            print(f"\n{step['step']}: {step['text'].get(language, '')}")
+            for option, text in step["options"].items():
+                print(f"  {option}: {text.get(language, '')}")
+            if fields := step["form"].get("properties"):
+                print(f"  form: {', '.join(fields)}")
+    return None
 
 
 def _brief(view: dict[str, Any], language: str = "en") -> dict[str, Any]:
@@ -167,7 +189,9 @@ def _brief(view: dict[str, Any], language: str = "en") -> dict[str, Any]:
             "step": step["step"],
             "state": step["state"],
             "waits_for": step["waits_for"],
+            "due_us": step["due_us"],
             "options": list(step["options"]),
+            "form": step["form"],
             "text": step["text"].get(language, ""),
         }
         for step in view["steps"]

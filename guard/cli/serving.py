@@ -16,7 +16,7 @@ import typer
 
 from guard.cli.session import Session, verb
 from guard.errors import InvalidSetting, PortOccupied
-from guard.settings import load, supervisor
+from guard.settings import discover_home, load, supervisor
 
 DEVELOPER = (
     "role:storing-service",
@@ -56,7 +56,7 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
 
     Example: guard dev --port 8420
     """
-    home = (session.home or Path(".guard")).absolute()
+    home = _home(session).absolute()
     guard = _build(home, port, host)
     try:
         listener = _listen(guard.settings.host, guard.settings.port)
@@ -75,16 +75,16 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
 
     Example: guard serve --home /var/lib/guard
     """
-    home = session.home or Path(".guard")
+    home = _home(session)
     guard = _build(home.absolute(), port, host)
     try:
         listener = _listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
-        if not _has_admin(guard):
+        if not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
             token = _bootstrap(
                 guard, "system", "user:local|admin", PLATFORM_ADMIN, kind="one", seconds=ONE_TIME_SECONDS
             )
-            session.say(f"No administrator yet. One-time token, valid for 15 minutes: {token}")
+            session.say(f"No administrator has a valid token. One-time token, valid for 15 minutes: {token}")
             session.say(f"Use it once: GUARD_URL={url} GUARD_TOKEN=... guard access exchange")
         session.say(f"guard serves {url} from {home}")
         _run(guard, listener)
@@ -97,7 +97,7 @@ def worker(session: Session) -> None:
 
     Example: guard worker --home /var/lib/guard
     """
-    home = session.home or Path(".guard")
+    home = _home(session)
     guard = _build(home.absolute(), None, None)
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,6 +108,11 @@ def worker(session: Session) -> None:
         done.wait()
     finally:
         guard.close()
+
+
+def _home(session: Session) -> Path:
+    """As for every other verb, and `./.guard` where there is none yet."""
+    return session.home or discover_home() or Path(".guard")
 
 
 def _build(home: Path, port: int | None, host: str | None) -> Any:
@@ -152,9 +157,11 @@ def _run(guard: Any, listener: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
         loop="uvloop",
-        http="httptools",
+        http=guard.protocol,
     )
     server = uvicorn.Server(config)
+    # uvicorn raises the signal that ended it once more; by default that would end the process before the store is closed.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     guard.worker.start()
     stop = _supervise(guard)
     try:
@@ -195,11 +202,6 @@ def _bootstrap(
     request = {"tenant": tenant, "subject": subject, "roles": list(roles), "kind": kind, "expires_in_seconds": seconds}
     actor = Actor("system:worker", PLATFORM, "system")
     return str(guard.gate.call_named("principals.bootstrap", request, actor, "bootstrap").token)
-
-
-def _has_admin(guard: Any) -> bool:
-    grants = guard.doorkeeper.snapshot.grants.get("system", [])
-    return any(grant.role == PLATFORM_ADMIN[0] for grant in grants)
 
 
 def _write_address(home: Path, profile: str, url: str, token: str) -> None:

@@ -6,6 +6,8 @@ reaches a person, and no secret an argument list.
 
 import inspect
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -15,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from guard.client import Client, discover
 from guard.errors import GuardError, Kind
@@ -39,8 +42,13 @@ EXIT = {
     Kind.UNAVAILABLE: 75,
     Kind.INTERNAL: 1,
 }
+WHOLE = frozenset({"id", "handle", "run", "job", "key", "value"})
 PARTIAL = 8
 INTERRUPTED = 130
+# Control characters, and those that turn the direction of text: what a stranger put into a log steers no terminal.
+STEERING = "\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069"
+IN_TEXT = re.compile(f"[\x00-\x1f{STEERING}]")
+IN_JSON = re.compile(f"[{STEERING}]")  # JSON itself escapes those below 0x20
 
 
 class Output(StrEnum):
@@ -81,9 +89,9 @@ class Session:
         rows = answer["data"] if isinstance(answer, Mapping) and isinstance(answer.get("data"), list) else None
         if self.output is Output.JSONL and rows is not None:
             for row in rows:
-                print(json.dumps(row, ensure_ascii=False))
+                print(_json(row))
         elif self.output is not Output.TABLE:
-            print(json.dumps(answer, ensure_ascii=False, indent=None if self.output is Output.JSONL else 2))
+            print(_json(answer, indent=None if self.output is Output.JSONL else 2))
         elif rows is not None:
             _print_rows(rows, columns)
         else:
@@ -96,12 +104,12 @@ class Session:
     def fail(self, error: GuardError) -> NoReturn:
         """Say what is wrong and end with the exit status of its kind."""
         if self.output is Output.TABLE:
-            self.say(f"guard: {error.detail}" + (f" {error.hint}" if error.hint else "") + f" [{error.code}]")
+            self.say(inert(f"guard: {error.detail}" + (f" {error.hint}" if error.hint else "") + f" [{error.code}]"))
             for item in _details(error):
-                self.say(f"  {item}")
+                self.say(inert(f"  {item}"))
         else:
             members = {"code": error.code, "title": error.title, "detail": error.detail, "hint": error.hint}
-            self.say(json.dumps(members | error.extra, ensure_ascii=False, default=str))
+            self.say(_json(members | error.extra))
         raise typer.Exit(EXIT[error.kind])
 
 
@@ -117,13 +125,15 @@ def verb(
                 answer = function(session, **given)
                 if answer is not None:
                     session.show(answer, columns)
+                sys.stdout.flush()
             except GuardError as error:
                 session.fail(error)
             except KeyboardInterrupt:
                 session.say("guard: interrupted; nothing that was acknowledged is lost.")
                 raise typer.Exit(INTERRUPTED) from None
             except BrokenPipeError:
-                sys.stderr.close()
+                # The reader is gone (`| head`); what is still buffered must not fail again when the process ends.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(0) from None
 
         signature = inspect.signature(function)
@@ -148,15 +158,17 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
         print("(none)")
         return
     names = [name for name in columns or rows[0] if name in rows[0]]
-    table = Table(*names, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in names:  # an id that is cut short can be given to no other verb
+        table.add_column(name, overflow="fold", no_wrap=name in WHOLE)
     for row in rows:
-        table.add_row(*(_text(name, row[name]) for name in names))
+        table.add_row(*(Text(_text(name, row[name])) for name in names))  # plain: brackets in a value are no markup
     Console().print(table)
 
 
 def _print_members(answer: Any) -> None:
     if not isinstance(answer, Mapping):
-        print(answer)
+        print(inert(str(answer)))
         return
     width = max((len(name) for name in answer), default=0)
     for name, value in answer.items():
@@ -169,8 +181,18 @@ def _text(name: str, value: Any) -> str:
     if name.endswith("_us") and isinstance(value, int):
         return _time(value)
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+        return _json(value)
+    return inert(str(value))
+
+
+def inert(text: str) -> str:
+    """*text* with each control character shown as its number."""
+    return IN_TEXT.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    return IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _time(value_us: int) -> str:

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from guard.cli.session import Output, Session, verb
+from guard.errors import InvalidInput
 
-FAULTY = 7
+UNUSABLE = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +36,11 @@ def verify(
     arguments += ["--since", str(since)] if since else []
     if session.output is Output.TABLE:
         raise typer.Exit(check(arguments))
-    written = io.StringIO()
-    with contextlib.redirect_stdout(written):
+    written, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(written), contextlib.redirect_stderr(told):
         status = check([*arguments, "--json"])
+    if status == UNUSABLE:
+        raise InvalidInput(told.getvalue().removeprefix("verify: ").strip())
     text = written.getvalue()
     if text:
         print(json.dumps(json.loads(text), ensure_ascii=False))

@@ -39,7 +39,10 @@ def discover(home: Path | None = None, profile: str = DEFAULT_PROFILE) -> Addres
         raise InvalidSetting(f"Expected {path} to be readable by you alone, but others may read it; chmod 600 it.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Address(found["url"], found["token"])
+        url, token = found["url"], found["token"]
+        if not isinstance(url, str) or not isinstance(token, str):
+            raise TypeError
+        return Address(url, token)
     except (ValueError, KeyError, TypeError):
         raise InvalidSetting(
             f"Expected {{url, token}} in {path}, got something else; start 'guard dev' again."

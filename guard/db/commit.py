@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 from sqlalchemy import exc
 
-from guard.db.engine import Store, Tx, in_transaction
+from guard.db.engine import Store, Tx, abandon, in_transaction
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 
 MAX_UNITS = 256  # per transaction: bounds how long one unit waits for its neighbours
-LINGER_SECONDS = 0.0005  # under load, how long a group waits for one more unit
+LINGER_SECONDS = 0.001  # under load, how long a group waits for more units
 GATHER_SECONDS = 0.005  # and in all, so that a trickle cannot hold its first unit back
 RETRY_AFTER_SECONDS = 1
 
@@ -60,6 +60,26 @@ class Ledger(Protocol):
         ...
 
 
+class Waiter(Protocol):
+    """Waits for a unit on an event loop: an asyncio future, or whatever answers by itself."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop on which it is to be resolved."""
+        ...
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Any, /) -> None:
+        """The unit is durable."""
+        ...
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """The unit ended in this error."""
+        ...
+
+
 class Unit:
     """One piece of work: optional changes, and the records that commit with them.
 
@@ -75,7 +95,7 @@ class Unit:
         self.result: Any = None
         self.error: BaseException | None = None
         self.hooks: Sequence[Callable[[], None]] = ()
-        self.waiter: asyncio.Future[Any] | Future[Any] | None = None
+        self.waiter: Waiter | Future[Any] | None = None
 
 
 class Pipeline:
@@ -88,6 +108,7 @@ class Pipeline:
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="guard-writer", daemon=True)
+        self._lock = threading.Lock()  # held by whoever puts a unit down or ends the writer: none falls in between
         self._open = False
         self._last_group = 0
 
@@ -103,8 +124,9 @@ class Pipeline:
 
     def stop(self) -> None:
         """Commit what is queued, then end; later submissions are refused."""
-        self._open = False
-        self._queue.put(None)
+        with self._lock:
+            self._open = False
+            self._queue.put(None)
         self._thread.join()
 
     def submit(self, unit: Unit) -> None:
@@ -114,14 +136,15 @@ class Pipeline:
             Overloaded: the queue is full; nothing was done.
             StoreUnavailable: the writer has stopped.
         """
-        if not self.alive:
-            raise StoreUnavailable("The store's writer has stopped, so nothing was done; restart the service.")
-        if self._queue.qsize() >= self._limit:
-            raise Overloaded(
-                "The commit queue is full, so nothing was done; try again shortly.",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
-        self._queue.put(unit)
+        with self._lock:
+            if not self.alive:
+                raise StoreUnavailable("The store's writer has stopped, so nothing was done; restart the service.")
+            if self._queue.qsize() >= self._limit:
+                raise Overloaded(
+                    "The commit queue is full, so nothing was done; try again shortly.",
+                    retry_after_seconds=RETRY_AFTER_SECONDS,
+                )
+            self._queue.put(unit)
 
     def wait(self, unit: Unit) -> Any:
         """Queue *unit* and block until it is durable; its result, or its error raised."""
@@ -132,48 +155,75 @@ class Pipeline:
 
     def _run(self) -> None:
         try:
-            while (first := self._queue.get()) is not None:
-                group = self._gather(first)
-                self._commit(group)
-                self._last_group = len(group)
+            with self._store.writer_engine.connect() as tx:
+                while (first := self._queue.get()) is not None:
+                    group = self._gather(first)
+                    self._commit(tx, group)
+                    self._last_group = len(group)
         finally:
-            self._open = False
+            with self._lock:
+                self._open = False
             self._fail_queued()
 
     def _gather(self, first: Unit) -> list[Unit]:
+        """Take what is queued; under load, sleep a moment for more and take that too.
+
+        Sleeping leaves the interpreter to the event loop, which then makes the next units undisturbed; waking for each
+        of them cost both threads more than the commit that they share.
+        """
         group = [first]
+        self._drain(group)
+        if self._last_group <= 1 and len(group) == 1:
+            return group
         deadline = time.monotonic() + GATHER_SECONDS
         while len(group) < MAX_UNITS and time.monotonic() < deadline:
+            time.sleep(LINGER_SECONDS)
+            if not self._drain(group):
+                break
+        return group
+
+    def _drain(self, group: list[Unit]) -> int:
+        """Move what is queued into *group*; how much that was."""
+        before = len(group)
+        while len(group) < MAX_UNITS:
             try:
-                more = self._queue.get(timeout=LINGER_SECONDS) if self._last_group > 1 else self._queue.get_nowait()
+                more = self._queue.get_nowait()
             except queue.Empty:
                 break
             if more is None:
                 self._queue.put(None)
                 break
             group.append(more)
-        return group
+        return len(group) - before
 
-    def _commit(self, group: list[Unit]) -> None:
-        durable = False
+    def _commit(self, tx: Tx, group: list[Unit]) -> None:
+        # Anything unforeseen ends the writer; those who wait must still hear of it.
+        failure: GuardError | None = _unavailable("an internal error")
         try:
-            with self._store.writer_engine.connect() as tx:
-                self._fill(tx, group)
-                self._seal(tx)
-            durable = True
+            self._fill(tx, group)
+            self._seal(tx)
+            failure = None
         except (exc.SQLAlchemyError, OSError, GuardError) as error:
+            failure = _named(error)
+            abandon(tx)
             self._ledger.aborted()
-            self._fail(group, _named(error))
         finally:
-            # Anything unforeseen ends the writer; those who wait must still hear of it.
-            if not durable:
-                self._fail(group, _unavailable("an internal error"))
-        if durable:
-            self._ledger.committed()
+            # Once only: an event loop reads the error later, and must not find another one in its place.
+            if failure is not None:
+                self._fail(group, failure)
+        if failure is None:
+            self._answer(group)
+        elif isinstance(failure, AuditOutcomeUnknown):
+            self._on_fatal()
+
+    def _answer(self, group: list[Unit]) -> None:
+        self._ledger.committed()
+        try:
             for unit in group:
                 for hook in unit.hooks:
                     hook()
-            _deliver(group)
+        finally:
+            _deliver(group)  # it is durable, whatever a hook does
 
     def _fill(self, tx: Tx, group: list[Unit]) -> None:
         tx.begin()
@@ -192,7 +242,6 @@ class Pipeline:
             if "full" in str(error):  # the commit frame was never written: a known rollback
                 raise
             log.critical("commit_outcome_unknown", cause=type(error).__name__)
-            self._on_fatal()
             raise AuditOutcomeUnknown(
                 "The store failed while committing, so it is unknown whether this happened; "
                 "repeat it with the same Idempotency-Key once the service is back."
@@ -234,7 +283,7 @@ def _deliver(group: list[Unit]) -> None:
     for unit in group:
         waiter = unit.waiter
         if isinstance(waiter, Future):
-            _resolve(unit)
+            resolve(unit)
         elif waiter is not None:
             loops.setdefault(waiter.get_loop(), []).append(unit)
     for loop, units in loops.items():
@@ -244,10 +293,11 @@ def _deliver(group: list[Unit]) -> None:
 
 def _resolve_all(units: list[Unit]) -> None:
     for unit in units:
-        _resolve(unit)
+        resolve(unit)
 
 
-def _resolve(unit: Unit) -> None:
+def resolve(unit: Unit) -> None:
+    """Give the waiter of *unit* its result or error."""
     waiter = unit.waiter
     unit.waiter = None
     if waiter is None or waiter.done():

@@ -23,6 +23,7 @@ from guard.errors import StoreDamaged, StoreLocked
 Tx = Connection
 """A connection with an open transaction; what every function of a store takes first."""
 
+HEADER_BYTES = 100  # of an SQLite database file (its file format, section 1.3)
 READERS = 8  # read connections at a time; readers are short, so more only wait on two cores
 WRITER_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "busy_timeout=5000")
 READER_PRAGMAS = ("query_only=ON", "wal_autocheckpoint=0", "busy_timeout=5000")
@@ -85,6 +86,9 @@ def open_store(path: Path) -> Store:
     """
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    elif path.stat().st_size < HEADER_BYTES:
+        # SQLite takes an empty file for a new database, and a log that was cut to nothing would start again from zero.
+        raise _damaged(path, "the file is too short for a database (delete it if guard never ran here)")
     store = Store(path)
     try:
         with store.writer_engine.connect() as tx:
@@ -95,12 +99,15 @@ def open_store(path: Path) -> Store:
     except exc.DatabaseError as error:
         store.close()
         raise _damaged(path, str(error.orig)) from None
+    except StoreDamaged:
+        store.close()
+        raise
     return store
 
 
 def _damaged(path: Path, reason: str) -> StoreDamaged:
     return StoreDamaged(
-        f"Expected a sound guard database at {path}, but SQLite says: {reason}; nothing was changed. "
+        f"Expected a sound guard database at {path}, but SQLite says: {' '.join(reason.split())}; nothing was changed. "
         "Copy the directory aside, then restore the last backup."
     )
 
@@ -129,6 +136,8 @@ def _migrate(store: Store) -> None:
     with store.writer_engine.begin() as tx:
         current = MigrationContext.configure(tx).get_current_revision()
         if current == script.get_current_head():
+            # Deletes nothing: a file that can only be read says so here, and not at the first write.
+            tx.exec_driver_sql("DELETE FROM alembic_version WHERE FALSE")
             return
         if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
             raise StoreDamaged(
@@ -150,3 +159,10 @@ def in_transaction(tx: Tx) -> bool:
     """Whether the database still has a transaction open; SQLite ends it by itself on some errors."""
     driver: Any = tx.connection.driver_connection
     return bool(driver.in_transaction)
+
+
+def abandon(tx: Tx) -> None:
+    """Roll back whatever is open; a failed COMMIT can leave the database in a transaction that `tx` counts as ended."""
+    tx.rollback()
+    driver: Any = tx.connection.driver_connection
+    driver.rollback()

@@ -3,6 +3,7 @@
 Law: one client has one spelling. IPv4 inside IPv6 (`::ffff:0:0/96`, RFC 4291 section 2.5.5.2, and the translation
 prefix `64:ff9b::/96`, RFC 6052) is that IPv4 address; zone ids (RFC 4007) are dropped; leading zeros in IPv4 are
 refused, since readers disagree whether they are octal. An IPv6 client is its /64, of which it commands every address.
+No I/O.
 """
 
 import re
@@ -113,8 +114,14 @@ def _span(net: Network) -> tuple[int, int]:
     return int(net.network_address), net.prefixlen
 
 
+def _is_v4(number: int) -> bool:
+    return number >> 32 == _MAPPED >> 32
+
+
 def in_network(number: int, net: Network) -> bool:
-    """Whether an address, as the 128-bit number of `Address`, lies in the network."""
+    """Whether an address, as the 128-bit number of `Address`, lies in the network; `::/0` holds no IPv4 address."""
+    if _is_v4(number) and isinstance(net, IPv6Network):
+        return False
     first, length = _span(net)
     return number >> (_V6_BITS - length) == first >> (_V6_BITS - length)
 
@@ -141,9 +148,12 @@ class NeverBan:
         self._starts = [first for first, _ in self._sorted]
 
     def _covering(self, number: int, longest: int) -> NeverBanEntry | None:
+        shortest = _V4_IN_V6 if _is_v4(number) else 0
         for length in self._lengths:
             if length > longest:
                 break
+            if length < shortest:
+                continue
             if entry := self._by_prefix.get((length, number >> (_V6_BITS - length))):
                 return entry
         return None
@@ -152,7 +162,7 @@ class NeverBan:
         first, length = _span(net)
         low = bisect_left(self._starts, first)
         high = bisect_left(self._starts, first + (1 << (_V6_BITS - length)))
-        return [entry for _, entry in self._sorted[low:high]]
+        return [entry for _, entry in self._sorted[low:high] if entry.network.version == net.version]
 
     def contains(self, address: str) -> NeverBanEntry | None:
         """The widest entry that holds the address, else None.

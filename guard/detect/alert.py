@@ -2,6 +2,7 @@
 
 Law: the id is the first 16 bytes of SHA-256 over the length-prefixed domain `guard-alert-v1`, tenant, rule hash, key as
 canonical JSON and first time; so a second reading of the same log gives the same ids. Shown as UUIDv8 (RFC 9562).
+No I/O.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Law: an unknown key, a contradiction or a value of another form is refused, since a typing error in a ban rule would
 otherwise become a default. A rule acts only when it says so: `action.type` is `observe` and `shadow` is true unless
-written otherwise.
+written otherwise. No I/O.
 """
 
 import re

@@ -1,7 +1,7 @@
 """YAML documents of a rule file, read strictly.
 
 Law: a key that stands twice is refused (ordinary loading keeps the last one in silence), and so is a file whose
-aliases unfold into more nodes than a person would write. YAML 1.2.
+aliases unfold into more nodes than a person would write. YAML 1.2. No I/O.
 """
 
 from collections.abc import Iterator

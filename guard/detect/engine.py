@@ -29,7 +29,7 @@ DEFAULT_LATE_US: Final = 60_000_000
 FUTURE_US: Final = 300_000_000
 """How far a log may be ahead of the clock: hosts differ by seconds, never by more than this."""
 
-MAX_PENDING: Final = 100_000
+MAX_PENDING: Final = 20_000
 """Unacknowledged news; with more the caller's store has failed for long, and reading must wait for it."""
 
 MAX_REMEMBERED: Final = 32_768

@@ -8,6 +8,7 @@ ROW. An episode is a maximal run of true times whose neighbours are at most the 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
@@ -54,6 +55,10 @@ class Cell:
         self.values: dict[str, int] | None = None if value is None else {value: 1}
         self.ids = [eid]
 
+    def knows(self, value: str | None) -> bool:
+        """Whether the value, or its absence, occurred at this time already."""
+        return value is None or (self.values is not None and value in self.values)
+
     def add(self, value: str | None, eid: bytes) -> None:
         """Count one more event; a missing value counts as an event and not as a value."""
         self.count += 1
@@ -66,47 +71,40 @@ class Cell:
 
 
 class Tally:
-    """The count of a window that cells enter and leave."""
+    """How often each value occurs among the cells that have entered and not left."""
 
-    __slots__ = ("_distinct", "_events", "_values")
+    __slots__ = ("_values",)
 
-    def __init__(self, *, distinct: bool) -> None:
-        self._distinct = distinct
-        self._events = 0
+    def __init__(self) -> None:
         self._values: dict[str, int] = {}
 
-    @property
-    def count(self) -> int:
-        """Distinct values, or events."""
-        return len(self._values) if self._distinct else self._events
+    def __len__(self) -> int:
+        return len(self._values)
 
-    def knows(self, value: str) -> bool:
-        """Whether the value is in the window."""
+    def __contains__(self, value: str) -> bool:
         return value in self._values
 
-    def enter(self, value: str | None) -> None:
-        """One event comes in."""
-        self._events += 1
-        if value is not None:
-            self._values[value] = self._values.get(value, 0) + 1
+    def enter(self, value: str, count: int = 1) -> None:
+        """A value occurs `count` times more."""
+        self._values[value] = self._values.get(value, 0) + count
 
     def enter_cell(self, cell: Cell) -> None:
-        """All events of a time come in."""
-        self._events += cell.count
+        """The values of a time come in."""
         if cell.values:
             for value, count in cell.values.items():
-                self._values[value] = self._values.get(value, 0) + count
+                self.enter(value, count)
 
-    def leave_cell(self, cell: Cell) -> None:
-        """All events of a time go out."""
-        self._events -= cell.count
-        if cell.values:
-            for value, count in cell.values.items():
-                left = self._values[value] - count
-                if left:
-                    self._values[value] = left
-                else:
-                    del self._values[value]
+    def leave_cell(self, cell: Cell) -> list[str]:
+        """The values of a time go out; those that do not occur any more."""
+        gone = []
+        for value, count in (cell.values or {}).items():
+            left = self._values[value] - count
+            if left:
+                self._values[value] = left
+            else:
+                del self._values[value]
+                gone.append(value)
+        return gone
 
 
 @dataclass(slots=True)
@@ -136,56 +134,103 @@ class Episode:
 class Timeline:
     """The events of one key, by time; what is older than the last settled window has been dropped."""
 
-    __slots__ = ("cells", "inexact_until", "times", "total")
+    __slots__ = ("_counts", "_distinct", "_events", "_latest", "_values", "cells", "inexact_until", "times")
 
     def __init__(self, *, distinct: bool) -> None:
         self.times: list[int] = []
         self.cells: list[Cell] = []
-        self.total = Tally(distinct=distinct)
         self.inexact_until: int | None = None
+        self._distinct = distinct
+        self._counts: list[int] = []
+        self._events = 0
+        self._values = Tally()
+        self._latest: dict[str, int] = {}
 
-    def add(self, ts: int, value: str | None, eid: bytes) -> None:
-        """Put one event in its place."""
-        self.total.enter(value)
+    @property
+    def count(self) -> int:
+        """Distinct values, or events, of all times; no window counts more."""
+        return len(self._values) if self._distinct else self._events
+
+    def knows(self, value: str) -> bool:
+        """Whether the value occurs."""
+        return value in self._values
+
+    def add(self, ts: int, value: str | None, eid: bytes) -> bool:
+        """Put one event in its place; whether it could change which values, or times, there are."""
+        self._events += 1
+        if value is not None:
+            self._values.enter(value)
+            self._latest[value] = max(ts, self._latest.get(value, ts))
         times = self.times
-        if not times or ts > times[-1]:
-            times.append(ts)
-            self.cells.append(Cell(value, eid))
-            return
-        at = bisect_left(times, ts)
-        if times[at] == ts:
-            self.cells[at].add(value, eid)
-        else:
+        at = bisect_left(times, ts) if times and ts <= times[-1] else len(times)
+        if at == len(times) or times[at] != ts:
             times.insert(at, ts)
+            self._counts.insert(at, 1)
             self.cells.insert(at, Cell(value, eid))
+            return True
+        known = self.cells[at].knows(value)
+        self._counts[at] += 1
+        self.cells[at].add(value, eid)
+        return not known
 
     def drop_before(self, ts: int) -> None:
         """Forget the events before `ts`."""
         gone = bisect_left(self.times, ts)
+        if not gone:
+            return
+        self._events -= sum(self._counts[:gone])
         for cell in self.cells[:gone]:
-            self.total.leave_cell(cell)
-        del self.times[:gone], self.cells[:gone]
+            for value in self._values.leave_cell(cell):
+                del self._latest[value]
+        del self.times[:gone], self.cells[:gone], self._counts[:gone]
 
     def windows(self, first: int, after: int, question: Question) -> Iterator[tuple[int, int, int]]:
         """For each index from `first` up to `after`: the index, that of its window's first cell, and the count."""
         if first >= after:
-            return
-        tally = Tally(distinct=question.distinct)
-        low = entered = bisect_left(self.times, self.times[first] - question.span_us)
+            return iter(())
+        low = bisect_left(self.times, self.times[first] - question.span_us)
+        return (self._distinct_windows if question.distinct else self._event_windows)(
+            first, after, low, question.span_us
+        )
+
+    def _event_windows(self, first: int, after: int, low: int, span_us: int) -> Iterator[tuple[int, int, int]]:
+        base, times = low, self.times
+        sums = [0, *accumulate(self._counts[base:after])]
         for at in range(first, after):
-            while entered <= at:
-                tally.enter_cell(self.cells[entered])
-                entered += 1
-            while self.times[low] < self.times[at] - question.span_us:
+            since = times[at] - span_us
+            while times[low] < since:
+                low += 1
+            yield at, low, sums[at + 1 - base] - sums[low - base]
+
+    def _distinct_windows(self, first: int, after: int, low: int, span_us: int) -> Iterator[tuple[int, int, int]]:
+        tally, entered, times = Tally(), low, self.times
+        for at in range(first, after):
+            for cell in self.cells[entered : at + 1]:
+                tally.enter_cell(cell)
+            entered = at + 1
+            while times[low] < times[at] - span_us:
                 tally.leave_cell(self.cells[low])
                 low += 1
-            yield at, low, tally.count
+            yield at, low, len(tally)
 
-    def is_true_near(self, ts: int, question: Question) -> bool:
-        """Whether any window that an event at `ts` belongs to is true."""
+    def true_near(self, ts: int, question: Question) -> list[int]:
+        """The times at which a monotone condition is true and whose window holds an event at `ts`.
+
+        They are at most a span apart, so they belong to one episode.
+        """
+        if self._most_near(ts, question.span_us) < question.threshold:
+            return []
         first = bisect_left(self.times, ts)
         after = bisect_right(self.times, ts + question.span_us)
-        return any(question.holds(count) for _, _, count in self.windows(first, after, question))
+        least = question.threshold
+        return [self.times[at] for at, _, count in self.windows(first, after, question) if count >= least]
+
+    def _most_near(self, ts: int, span_us: int) -> int:
+        """No window with `ts` in it counts more. Quick, since every event of a busy client asks it."""
+        since = ts - span_us
+        if self._distinct:
+            return sum(latest >= since for latest in self._latest.values())
+        return sum(self._counts[bisect_left(self.times, since) : bisect_right(self.times, ts + span_us)])
 
     def run(
         self, since: int, until: int, question: Question, going: Episode | None

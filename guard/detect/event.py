@@ -3,7 +3,7 @@
 Law: an event is immutable, its time is integer microseconds UTC, and its id depends on where the line stands and what
 it says, never on who shipped it; so two shippers of one file, or one file read twice, give the same events.
 Text that may hold secrets (`target`, `decoded`) is there for predicates only and must not be stored; `query` and
-`referer` come masked. Field names: Sigma taxonomy of web server logs (W3C extended log format names).
+`referer` come masked. Field names: Sigma taxonomy of web server logs (W3C extended log format names). No I/O.
 """
 
 import re

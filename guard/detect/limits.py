@@ -72,6 +72,20 @@ class Limiter:
             self._arrivals.move_to_end(key)
         return outcome
 
+    def admit(self, key: Hashable, now_ns: int) -> bool:
+        """As `take` for one request whose caller asks for nothing but yes or no; False is to be followed by `peek`."""
+        now = now_ns * self.limit.count
+        arrival = self._arrivals.get(key)
+        if arrival is None or arrival < now:
+            if arrival is None:
+                return self.take(key, now_ns).allowed
+            arrival = now
+        wanted = arrival + self.limit.per_ns
+        if wanted > now + self.limit.per_ns * self.limit.burst:
+            return False
+        self._arrivals[key] = wanted
+        return True
+
     def _outcome(self, arrival: int | None, now: int, cost: int) -> tuple[Outcome, int]:
         """`arrival` (TAT) and `now` in 1/count ns."""
         interval, scale = self.limit.per_ns, self.limit.count

@@ -7,6 +7,7 @@ from guard.catalogue import Actor, Context, Effect, operation
 from guard.db.engine import Tx
 from guard.detect import intake, store
 from guard.detect.address import canonical, ip_key, network
+from guard.detect.block import Shadow
 from guard.detect.watch import Watch
 from guard.errors import Conflict, InvalidInput, InvalidRequest, NotFound
 from guard.plugins import load, names
@@ -15,6 +16,7 @@ from guard.wire.model import Nothing
 
 RUNBOOK = "system:runbook"
 SECOND_US = 1_000_000
+ALL = 100  # percent
 STRENGTH = ("throttle", "captcha", "step_up", "ban")  # of several decisions the strongest answers
 
 
@@ -242,7 +244,7 @@ def list_rules(ctx: Context, request: wire.ListRules) -> wire.RuleList:
                 title=rule.title,
                 level=rule.level,
                 action=rule.action.type.value,
-                shadow=str(rule.shadow),
+                shadow=_shadow(rule.shadow),
                 runbook=rule.action.runbook,
                 file=rule.file,
                 hash=rule.rule_hash.hex(),
@@ -250,6 +252,14 @@ def list_rules(ctx: Context, request: wire.ListRules) -> wire.RuleList:
             for rule in rules
         ]
     )
+
+
+def _shadow(shadow: Shadow) -> str:
+    if shadow.acting_percent == ALL:
+        return "no"
+    if not shadow.acting_percent and not shadow.acting_tenants:
+        return "yes"
+    return f"acts on {shadow.acting_percent} % and in {len(shadow.acting_tenants)} tenants"
 
 
 def _lines(data: str) -> bytes:

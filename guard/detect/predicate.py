@@ -2,8 +2,9 @@
 
 Law: two values, never three. A missing field makes a comparison false, and its `not` therefore true. Sigma strings
 ignore the case of ASCII letters only, since Unicode case folding differs between engines. Regular expressions run on
-RE2, whose time is linear in the text, so no pattern can be made to hang. Addresses are compared as numbers.
-Sigma specification 2.1; RE2 syntax.
+RE2, whose time is linear in the text, so no pattern can be made to hang; with `|re|i` RE2's own folding applies, in
+which two letters outside ASCII (the Kelvin sign and the long s) fold into it. Addresses are compared as numbers.
+Sigma specification 2.1; RE2 syntax. No I/O.
 """
 
 from collections.abc import Callable, Iterable

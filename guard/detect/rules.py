@@ -4,6 +4,7 @@ Law: a rule is loaded exactly or refused by name with the reason; nothing in it 
 `rule_hash` is SHA-256 of the canonical JSON of what the rule means: a new title is not a new rule, a new threshold is.
 A plain rule fires for one matching event and counts as one episode until `SINGLE_EVENT_SPAN_US` pass without another.
 Sigma specification 2.1: rules, correlations (`event_count`, `value_count`) and filters. pySigma is the parser only.
+No I/O.
 """
 
 import json

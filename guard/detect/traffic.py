@@ -41,7 +41,7 @@ _BROWSERS: Final = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1",
     "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari",
 )
 _CRAWLERS: Final = ("ExampleBot/2.1 (+https://bot.example/)", "SampleSpider/1.0 (+https://spider.example/about)")
 _SHOP: Final = "https://shop.example"
@@ -58,7 +58,8 @@ _SQL: Final = (
 )  # fmt: skip
 _CLIMBS: Final = (
     "/file?name=../../../../etc/passwd", "/file?name=..%2f..%2f..%2fetc%2fshadow", "/%2e%2e/%2e%2e/%2e%2e/etc/hosts",
-    "/static/..%252f..%252f..%252fetc/passwd", "/file?name=..%5c..%5c..%5cwindows%5cwin.ini", "/%c0%ae%c0%ae/%c0%ae%c0%ae/",
+    "/static/..%252f..%252f..%252fetc/passwd", "/file?name=..%5c..%5c..%5cwindows%5cwin.ini",
+    "/%c0%ae%c0%ae/%c0%ae%c0%ae/",
 )  # fmt: skip
 _SENSITIVE: Final = ("/.env", "/.git/config", "/backup.sql", "/.aws/credentials", "/id_rsa", "/server-status")
 

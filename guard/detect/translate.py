@@ -3,7 +3,7 @@
 Law: what cannot be said exactly is refused with a reason; no node is approximated or left out. The predicate tree is
 plain JSON with the nodes and, or, not, eq, in, like, re, cmp, cidr, exists, null, fieldref, keyword, keyword_re, of
 which every leaf about a field names it. `like` patterns are lists of literal strings, `"*"` as 0 and `"?"` as 1.
-Sigma specification 2.1 (detections, modifiers).
+Sigma specification 2.1 (detections, modifiers). No I/O.
 """
 
 from typing import Any, Final

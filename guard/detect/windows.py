@@ -3,6 +3,7 @@
 Law: a final episode is computed in time order from complete times only (those before the watermark), so it does not
 depend on the order of arrival. Only monotone conditions fire provisionally. State is bounded: at `max_groups` keys the
 coldest one without an open episode goes, never the newest; alerts that this may have changed say `exact: false`.
+No I/O.
 """
 
 from collections import OrderedDict
@@ -29,10 +30,14 @@ Key = tuple[str, ...]
 
 @dataclass(slots=True)
 class Announced:
-    """A provisional alert that went out: its first time, which is its identity, and the last time it spoke of."""
+    """A provisional alert that went out.
+
+    `t0`: its first time, which is its identity; `t1`: the last time it spoke of; `reach`: the last known to be true.
+    """
 
     t0: int
     t1: int
+    reach: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +87,26 @@ class Windows:
                 return []
         else:
             self._groups.move_to_end(key)
-        self._add(group.timeline, ts, value, eid)
+        is_news = self._add(group.timeline, ts, value, eid)
         fired = self._settle(group, watermark) if watermark - group.settled >= self._stride_us else []
-        if self._threshold and group.timeline.total.count >= self._threshold:
+        if is_news and self._threshold and group.timeline.count >= self._threshold:
             fired += self._announce(group, ts)
         return fired
 
-    def _add(self, timeline: Timeline, ts: int, value: str | None, eid: bytes) -> None:
-        if value is not None and timeline.total.count >= self._max_distinct and not timeline.total.knows(value):
+    def _add(self, timeline: Timeline, ts: int, value: str | None, eid: bytes) -> bool:
+        """Keep the event within the caps; False if no window counts more by it, so that testing can be saved.
+
+        Without that, one client that repeats a few values a thousand times a second, just below a threshold, would
+        cost a walk through its window each time.
+        """
+        if value is not None and timeline.count >= self._max_distinct and not timeline.knows(value):
             value = None
             timeline.inexact_until = ts + self.question.span_us
-        timeline.add(ts, value, eid)
+        is_news = timeline.add(ts, value, eid)
         if len(timeline.times) > MAX_TIMES:
             timeline.drop_before(timeline.times[1])
             timeline.inexact_until = ts + self.question.span_us
+        return is_news or not self.question.distinct
 
     def _admit(self, key: Key, ts: int, watermark: int) -> _Group | None:
         if len(self._groups) >= self._max_groups and not self._evict(ts):
@@ -119,30 +130,48 @@ class Windows:
         return False
 
     def _announce(self, group: _Group, ts: int) -> list[Firing]:
-        """Tell a new provisional episode at once, and a lasting one again after every span."""
+        """Tell a new provisional episode at once, and a lasting one again after every span.
+
+        What can only belong to a told episode is not worked out: otherwise a flood would cost a walk through all its
+        events with every event.
+        """
+        span, newest = self.question.span_us, group.timeline.times[-1]
+        for told in group.announced:
+            if told.t0 - span <= ts and (ts <= told.reach or ts == newest <= told.t1 + span):
+                return []
+        near = group.timeline.true_near(ts, self.question)
+        if not near:
+            return []
+        told_of = next((one for one in group.announced if _meet(one, near[0], near[-1], span)), None)
+        if told_of:
+            told_of.reach = max(told_of.reach, near[-1])
+            if told_of.reach <= told_of.t1 + span:
+                return []
+        return self._tell(group, self._preview(group, near[-1]))
+
+    def _tell(self, group: _Group, episode: Episode) -> list[Firing]:
         span = self.question.span_us
-        if any(told.t0 - 2*span <= ts <= told.t1 + 2*span for told in group.announced):
+        told = next((one for one in group.announced if _meet(one, episode.t0, episode.t1, span)), None)
+        if told is None:
+            group.announced.append(Announced(episode.t0, episode.t1, episode.t1))
+            return [Firing(group.key, is_final=False, episode=episode)]
+        told.reach = max(told.reach, episode.t1)
+        if episode.t1 <= told.t1 + span:
             return []
-        if not group.timeline.is_true_near(ts, self.question):
-            return []
+        told.t1, episode.t0 = episode.t1, told.t0
+        return [Firing(group.key, is_final=False, episode=episode)]
+
+    def _preview(self, group: _Group, moment: int) -> Episode:
+        """The episode of a true time, by the events so far."""
         going = group.open.copy() if group.open else None
         ended, last = group.timeline.run(group.settled, END_US, self.question, going)
-        episode = next((one for one in [*ended, last] if one and one.t1 >= ts), None)
-        if episode is None:
-            return []
-        told = next((one for one in group.announced if _meet(one, episode, span)), None)
-        if told is None:
-            group.announced.append(Announced(episode.t0, episode.t1))
-        else:
-            told.t1 = episode.t1
-            episode.t0 = told.t0
-        return [Firing(group.key, is_final=False, episode=episode)]
+        return next(one for one in [*ended, last] if one and one.t0 <= moment <= one.t1)
 
     def _settle(self, group: _Group, watermark: int, *, at_end: bool = False) -> list[Firing]:
         """Decide all times before the watermark, close what cannot go on, and drop what no window needs any more."""
         span = self.question.span_us
         ended: list[Episode] = []
-        if group.timeline.total.count >= self._threshold:
+        if group.timeline.count >= self._threshold:
             ended, group.open = group.timeline.run(group.settled, watermark, self.question, group.open)
         group.settled = watermark
         if group.open and (at_end or group.open.t1 + span < watermark):
@@ -153,8 +182,8 @@ class Windows:
 
     def _final(self, group: _Group, episode: Episode) -> Firing:
         span = self.question.span_us
-        settled = [told for told in group.announced if _meet(told, episode, span)]
-        group.announced = [told for told in group.announced if not _meet(told, episode, span)]
+        settled = [told for told in group.announced if _meet(told, episode.t0, episode.t1, span)]
+        group.announced = [told for told in group.announced if told not in settled]
         return Firing(group.key, is_final=True, episode=episode, announced=tuple(told.t0 for told in settled))
 
     def advance(self, watermark: int) -> list[Firing]:
@@ -176,6 +205,6 @@ class Windows:
         return fired
 
 
-def _meet(told: Announced, episode: Episode, span: int) -> bool:
-    """Whether a provisional alert speaks of this episode, whose first time a late event may have moved."""
-    return told.t0 <= episode.t1 + span and told.t1 >= episode.t0 - span
+def _meet(told: Announced, first: int, last: int, span: int) -> bool:
+    """Whether a provisional alert speaks of the episode of these true times; a late event may have moved its first."""
+    return told.t0 <= last + span and told.reach >= first - span

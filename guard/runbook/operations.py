@@ -83,7 +83,7 @@ def lint_plan(ctx: Context, request: wire.LintPlan) -> wire.LintedPlan:
     effect=Effect.WRITE,
     resource="incidents/all",
     audit=("severity", "kind", "rule", "plan"),
-    example={"title": "Log-in page is down", "severity": 2, "plan": "region-outage"},
+    example={"title": "Many log-ins fail", "severity": 2, "plan": "credential-stuffing"},
 )
 def open_incident(ctx: Context, request: wire.OpenIncident) -> wire.IncidentView:
     """Open an incident, or count one more occurrence of an open one; a plan starts a run."""
@@ -170,7 +170,7 @@ def transition_incident(ctx: Context, request: wire.TransitionIncident) -> wire.
     effect=Effect.WRITE,
     resource="runs/all",
     audit=("plan", "incident", "mode"),
-    example={"plan": "region-outage", "mode": "drill"},
+    example={"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}},
 )
 def start_run(ctx: Context, request: wire.StartRun) -> wire.RunView:
     """Start a plan; the run pins the plan's present version."""
@@ -193,7 +193,7 @@ def start_run(ctx: Context, request: wire.StartRun) -> wire.RunView:
     )
     store.add_run(ctx.tx, ctx.tenant, summary, plan.sha256)
     start = commands.Start(
-        command_id=f"start-{run_id}",
+        command_id=f"{runner.OWN}start-{run_id}",
         actor=ctx.actor.subject,
         expected_version=0,
         inputs=request.inputs,

@@ -19,6 +19,7 @@ from guard.runbook.run import RunState
 from guard.wire.runbook import RunSummary
 
 RUNBOOK = "system:runbook"
+OWN = "guard:"  # begins the ids of guard's own commands; a caller who could send one would block the step
 MAX_TEXT = 128  # characters of an id or a state
 MAX_PER_BEAT = 50  # automatic steps and timers of one run in one transaction; the next beat goes on
 
@@ -124,7 +125,7 @@ def _act(ctx: Context, run: Loaded, effect: effects.Effect) -> Loaded:
 
 
 def _envelope(run: Loaded, command_id: str) -> dict[str, Any]:
-    return {"command_id": command_id, "actor": RUNBOOK, "expected_version": run.state.version}
+    return {"command_id": OWN + command_id, "actor": RUNBOOK, "expected_version": run.state.version}
 
 
 def _facts(answer: Any) -> dict[str, object]:

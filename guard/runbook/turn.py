@@ -65,7 +65,7 @@ class Turn:
         """Refuse the command unless the run is running."""
         if self.state.status is not RunStatus.RUNNING:
             status = self.state.status.value
-            raise Conflict(f"The run is {status}; this needs a running one.", status=status, reason=self.state.reason)
+            raise Conflict(f"The run is {status}; this needs a running one.", status=status)
 
     def step(self, path: str) -> AnyStep:
         """The step of the plan at *path*."""

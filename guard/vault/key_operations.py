@@ -91,11 +91,12 @@ def rotate_key(ctx: Context, request: wire.KeyName) -> wire.KeyView:
     rows = store.list_versions(ctx.tx, ctx.tenant, request.key)
     if not rows:
         raise NotFound(f"Expected the name of a key, got {request.key}; see guard keys list.")
-    keks = store.list_keks(ctx.tx, ctx.tenant)
-    kek = (keks[-1], vault.hierarchy.open_kek(keks[-1]))
-    suite = suites.BY_NAME[rows[-1].suite]
-    fresh = vault.hierarchy.new_version(ctx.tx, kek, request.key, rows[-1].version + 1, suite, ctx.now_us)
-    older = [vault.keyring.find(ctx.tenant, row.key_id, row.version) for row in rows if row.state is State.ACTIVE]
+    keks = {row.version: (row, vault.hierarchy.open_kek(row)) for row in store.list_keks(ctx.tx, ctx.tenant)}
+    suite = _wanted_keys(vault).get(request.key, suites.BY_NAME[rows[-1].suite])
+    version = rows[-1].version + 1
+    fresh = vault.hierarchy.new_version(ctx.tx, keks[max(keks)], request.key, version, suite, ctx.now_us)
+    # From the store, not from the keyring: a rotation in the same group commit is not in the keyring yet.
+    older = [vault.hierarchy.open_version(keks[row.kek_version], row) for row in rows if row.state is State.ACTIVE]
     for one in older:
         store.set_state(ctx.tx, one.key_id, State.ACTIVE, move(State.ACTIVE, State.DECRYPT_ONLY), ctx.now_us)
     changed = [fresh, *(replace(one, state=State.DECRYPT_ONLY) for one in older)]

@@ -6,11 +6,13 @@ from typing import Any
 from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest
 from guard.vault import batches
+from guard.vault.envelope import TEXT_HEADER_CHARACTERS
 from guard.vault.mask import mask
 from guard.vault.suites import DOES_NOT_OPEN
 from guard.vault.vault import Vault
 from guard.wire import vault as wire
 
+SALT_AT, SALT_END = TEXT_HEADER_CHARACTERS, TEXT_HEADER_CHARACTERS + 30  # characters of it: 180 bits
 STORE = "store"  # what encrypting a field is for; fields/<name>/store is the resource
 _ENCRYPT = {"items": [{"field": "customers.email", "context": {"row": "17"}, "plaintext": "YW5hQGV4YW1wbGUub3Jn"}]}
 _OPEN = {
@@ -20,7 +22,10 @@ _OPEN = {
 
 
 def _stored(request: wire.Encrypt) -> tuple[str, ...]:
-    return tuple(f"fields/{field}/{STORE}" for field in batches.fields_of(request.items))
+    items = request.items
+    if len(items) == 1:
+        return (f"fields/{items[0]['field']}/{STORE}",)
+    return tuple(f"fields/{field}/{STORE}" for field in batches.fields_of(items))
 
 
 def _read(request: wire.Decrypt | wire.ComputeIndexes) -> tuple[str, ...]:
@@ -41,10 +46,17 @@ def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
     """Seal values, each bound to its field and row or subject."""
     vault = ctx.part(Vault)
     items = request.items
-    results: batches.Results = [{}] * len(items)
+    if len(items) == 1:
+        policy = vault.policy(items[0]["field"])
+        results = [batches.seal_one(*vault.sealer(ctx.tenant, policy), policy, items[0])]
+        ctx.note(**batches.summary(results), sealed=_named(results))
+        return {"results": results}
+    results = [{}] * len(items)
     for field, places in batches.by_field(items).items():
-        batches.seal(vault.keyring, ctx.tenant, vault.policy(field), items, results, places)
-    ctx.note(**batches.summary(results), sealed=_digest(result.get("ciphertext", "") for result in results))
+        policy = vault.policy(field)
+        sealer, version = vault.sealer(ctx.tenant, policy)
+        batches.seal(sealer, version, policy, items, results, places)
+    ctx.note(**batches.summary(results), sealed=_named(results))
     return {"results": results}
 
 
@@ -178,3 +190,10 @@ def _masked(mask_name: str, plaintext: bytes) -> dict[str, Any]:
 def _digest(texts: Any) -> str:
     """Names exactly which ciphertexts a record is about; a ciphertext is no personal value without its key."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _named(results: batches.Results) -> str:
+    """As `_digest`; a single value is named by the random salt that begins its body."""
+    if len(results) == 1:
+        return str(results[0].get("ciphertext", ""))[SALT_AT:SALT_END]
+    return _digest(result.get("ciphertext", "") for result in results)

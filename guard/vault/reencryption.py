@@ -19,6 +19,7 @@ from guard.errors import (
 )
 from guard.settings import Source
 from guard.vault import batches, store, suites
+from guard.vault.context import Value
 from guard.vault.envelope import header_of
 from guard.vault.keys import KeyVersion
 from guard.vault.policy import Bind, FieldPolicy
@@ -149,9 +150,17 @@ def step_reencryption(ctx: Context, request: wire.StepReencryption) -> wire.Reen
     ctx.note(
         rows=len(cells), changed=after.changed - before.changed, failed=after.failed - before.failed, state=view.state
     )
-    ctx.at_outcome(lambda tx: store.update_job(tx, ctx.tenant, view))
-    _follow(ctx, view)
+    ctx.at_outcome(lambda tx: _keep(ctx, tx, view))
     return view
+
+
+def _keep(ctx: Context, tx: Tx, view: wire.ReencryptionView) -> None:
+    """Store what a batch led to; a pause that came during the batch stands."""
+    if view.state == "running":
+        view = view.model_copy(update={"state": _job(ctx, tx, view.job).state})
+    store.update_job(tx, ctx.tenant, view)
+    _follow(ctx, view)
+    ctx.answer = view
 
 
 def _advance(
@@ -162,7 +171,7 @@ def _advance(
     changed, skipped, failed = before.changed, before.skipped, before.failed
     for cell in cells:
         try:
-            if opened.swap(column, cell, lambda value, cell=cell: _resealed(vault, policy, newest, cell.row, value)):  # type: ignore[misc]
+            if opened.swap(column, cell, lambda value, cell=cell: _resealed(vault, policy, newest, cell, value)):  # type: ignore[misc]
                 changed += 1
             else:
                 skipped += 1
@@ -172,19 +181,30 @@ def _advance(
     return Progress(cursor, before.examined + len(cells), changed, skipped, failed)
 
 
-def _resealed(vault: Vault, policy: FieldPolicy, newest: KeyVersion, row: str, value: str) -> str | None:
+def _resealed(vault: Vault, policy: FieldPolicy, newest: KeyVersion, cell: Cell, value: str) -> str | None:
     header = header_of(value)
     if (header.key_id, header.key_version) == (newest.key_id, newest.version):
         return None
-    context = batches.shared(newest.tenant, policy) | ({"row": row} if policy.bind else {})
     old = vault.keyring.find(newest.tenant, header.key_id, header.key_version)
     if old.name != policy.key:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    plaintext = open_text(old, context, value)
+    context, plaintext = _opened(old, policy, cell, value)
     fresh = seal_text(newest, context, plaintext, portable=policy.portable, pad_step=policy.pad_step)
     if open_text(newest, context, fresh) != plaintext:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     return fresh
+
+
+def _opened(old: KeyVersion, policy: FieldPolicy, cell: Cell, value: str) -> tuple[dict[str, Value], bytes]:
+    """A value and the context that it opens in: callers name a row by its text, or by its number."""
+    context = batches.shared(old.tenant, policy) | ({"row": cell.row} if policy.bind else {})
+    try:
+        return context, open_text(old, context, value)
+    except DoesNotOpen:
+        if not policy.bind or type(cell.key) is not int:
+            raise
+        context["row"] = cell.key
+        return context, open_text(old, context, value)
 
 
 def _moved(

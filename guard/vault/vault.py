@@ -6,11 +6,14 @@ Law: readers take one reference to an immutable keyring and no lock; the writer 
 from collections.abc import Callable, Mapping
 
 from guard.db.engine import Tx
-from guard.errors import InvalidRequest, PurposeRefused
-from guard.vault import store
+from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
+from guard.vault import batches, store
 from guard.vault.keys import Keyring
 from guard.vault.policy import FieldPolicy
+from guard.vault.sealing import Sealer
 from guard.vault.unsealing import Hierarchy
+
+MAX_SEALERS = 4096  # fields of tenants; each binds a key and takes about 1 kB
 
 
 class Vault:
@@ -21,12 +24,19 @@ class Vault:
         self.policies = policies
         self.keyring = Keyring()
         self.running: dict[str, str] = {}  # job -> tenant
+        self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
+        self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer, int]] = {}
 
     def load(self, tx: Tx) -> None:
         """Open every key of the store, and remember which jobs run."""
         versions, index_keys = self.hierarchy.open_all(tx)
         self.keyring = Keyring(versions, index_keys)
         self.running = {job: tenant for tenant, job in store.running_jobs(tx)}
+        wanted = {("key", policy.key) for policy in self.policies.values()}
+        wanted |= {("index", one.key_name) for policy in self.policies.values() for one in policy.indexes}
+        held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
+        tenants = sorted({tenant for tenant, _, _ in held})
+        self.lacking = tuple(one for one in tenants if any((one, *name) not in held for name in wanted))
 
     def policy(self, field: str) -> FieldPolicy:
         """The policy of a field.
@@ -51,9 +61,34 @@ class Vault:
             raise PurposeRefused(f"Expected one of the purposes {allowed} for {field}, got {purpose}; correct it.")
         return found
 
+    def sealer(self, tenant: str, policy: FieldPolicy) -> tuple[Sealer, int]:
+        """What seals a field's new values now, and the key version it uses; made once per keyring.
+
+        Raises:
+            NotFound: the tenant has no such key.
+            KeyStateConflict: no version of it may encrypt, or the policy has declared another suite since.
+        """
+        ring = self.keyring
+        kept = self._sealers.get((tenant, policy.name))
+        if kept is None or kept[0] is not ring:
+            key = ring.active(tenant, policy.key)
+            if key.suite is not policy.suite:  # or a column would show which rows are equal although the policy forbids
+                raise KeyStateConflict(
+                    f"Expected the key {policy.key} to have the suite that {policy.name} declares; rotate the key."
+                )
+            names = batches.binding(policy)
+            made = Sealer(
+                key, batches.shared(tenant, policy), names, portable=policy.portable, pad_step=policy.pad_step
+            )
+            if len(self._sealers) >= MAX_SEALERS:
+                self._sealers.clear()
+            kept = self._sealers[tenant, policy.name] = (ring, made, key.version)
+        return kept[1], kept[2]
+
     def change(self, how: Callable[[Keyring], Keyring]) -> None:
         """Replace the keyring; called after a commit by the writer only."""
         self.keyring = how(self.keyring)
+        self._sealers = {}  # they bind keys of the keyring that went
 
     def start(self, job: str, tenant: str) -> None:
         """A job runs from now on."""

@@ -44,12 +44,36 @@ def test_one_client_has_one_spelling(written, text, key):
 @pytest.mark.parametrize(
     "written",
     [
-        "", "-", "localhost", "203.0.113", "203.0.113.7.1", "203.0.113.256", "203.0.113.07", "0203.0.113.7", "203.0.113.007",
-        "203.0.113.7:80", "[2001:db8::1]", "2001:db8::1::2", "2001:db8::/64", "203.0.113.7/32", " 203.0.113.7", "203.0.113.7 ",
-        "203.0.113.7%eth0", "0xcb.0.113.7", "3405803783", "٢٠٣.0.113.7", "２03.0.113.7", "1.2.3.4\n", "2001:db8::12345",
-        "::ffff:203.0.113.07", "1" * 10_000, "unknown", "203.0.113.7; }", "a:b",
+        "",
+        "-",
+        "localhost",
+        "203.0.113",
+        "203.0.113.7.1",
+        "203.0.113.256",
+        "203.0.113.07",
+        "0203.0.113.7",
+        "203.0.113.007",
+        "203.0.113.7:80",
+        "[2001:db8::1]",
+        "2001:db8::1::2",
+        "2001:db8::/64",
+        "203.0.113.7/32",
+        " 203.0.113.7",
+        "203.0.113.7 ",
+        "203.0.113.7%eth0",
+        "0xcb.0.113.7",
+        "3405803783",
+        "٢٠٣.0.113.7",
+        "２03.0.113.7",
+        "1.2.3.4\n",
+        "2001:db8::12345",
+        "::ffff:203.0.113.07",
+        "1" * 10_000,
+        "unknown",
+        "203.0.113.7; }",
+        "a:b",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_address_is_refused(written):
     with pytest.raises(InvalidInput) as refusal:
         canonical(written)
@@ -96,14 +120,26 @@ def test_networks(written, net):
 
 
 @pytest.mark.parametrize(
-    "written", ["192.0.2.1/28", "192.0.2.0/33", "192.0.2.0/-1", "192.0.2.0/", "192.0.2.0/a", "::ffff:192.0.2.0/90", "x/24", "192.0.2.0/²", "/24"]
-)  # fmt: skip
+    "written",
+    [
+        "192.0.2.1/28",
+        "192.0.2.0/33",
+        "192.0.2.0/-1",
+        "192.0.2.0/",
+        "192.0.2.0/a",
+        "::ffff:192.0.2.0/90",
+        "x/24",
+        "192.0.2.0/²",
+        "/24",
+    ],
+)
 def test_what_is_no_network_is_refused(written):
     with pytest.raises(InvalidInput):
         network(written)
 
 
 nets = st.one_of(
+    st.sampled_from([ip_network(wide) for wide in ("0.0.0.0/0", "::/0", "::/64", "2001:db8::/32")]),
     st.builds(
         lambda host, bits: ip_network((int(IPv4Address("192.0.2.0")) + host >> (32 - bits) << (32 - bits), bits)),
         st.integers(0, 255),
@@ -168,6 +204,15 @@ def test_one_protected_address_in_a_client_network_leaves_the_rest_of_it():
 def test_too_many_holes_are_not_carved():
     never = NeverBan(NeverBanEntry(network(f"2001:db8::{n:x}:5"), "admin") for n in range(1, 9))
     assert never.carve(network("2001:db8::/64")) is None
+
+
+def test_an_ipv6_network_holds_no_ipv4_address_however_wide_it_is():
+    never = NeverBan([NeverBanEntry(network("::/0"), "all of IPv6")])
+    assert never.contains("203.0.113.7") is None
+    assert never.contains("::ffff:203.0.113.7") is None
+    assert never.contains("2001:db8::1").reason == "all of IPv6"
+    assert never.overlaps(network("203.0.113.0/24")) is None
+    assert NeverBan([NeverBanEntry(network("203.0.113.0/24"), "office")]).overlaps(network("::/0")) is None
 
 
 def test_a_mapped_address_is_protected_as_the_ipv4_address_it_is():

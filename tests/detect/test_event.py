@@ -1,4 +1,8 @@
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guard.detect.event import (
     FIELDS,
@@ -108,3 +112,42 @@ def test_one_account_has_one_key_however_it_is_typed():
     assert {user_key(name) for name in ("Alice", "ALICE ", " alice", "\uff21\uff4c\uff49\uff43\uff45")} == {"alice"}
     assert user_key("alice") != user_key("alicia")
     assert user_key("Stra\u00dfe") == user_key("STRASSE")
+
+
+@given(st.text(max_size=30))
+def test_an_account_key_is_its_own_key(name):
+    key = user_key(name)
+    assert user_key(key) == key
+    assert user_key(f"  {name}\t") == key
+    assert key == key.strip()
+
+
+@given(st.text(max_size=30))
+def test_inert_text_stays_as_it_is_and_holds_nothing_active(text):
+    shown = inert(text)
+    assert inert(shown) == shown
+    assert not any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in shown)
+    assert not any(
+        unicodedata.bidirectional(char) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+        for char in shown
+    )
+    assert shown == text or any(not char.isprintable() for char in text)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=3), st.text(max_size=3), st.binary(max_size=3), st.integers(0, 300), st.binary(max_size=3)
+        ),
+        max_size=8,
+        unique=True,
+    )
+)
+def test_different_places_have_different_ids(places):
+    ids = {LineIds(tenant, stream, fp).at(offset, line) for tenant, stream, fp, offset, line in places}
+    assert len(ids) == len(places)
+
+
+@given(st.lists(st.binary(max_size=4), max_size=4), st.lists(st.binary(max_size=4), max_size=4))
+def test_length_prefixes_keep_lists_apart(one, other):
+    assert (length_prefixed(*one) == length_prefixed(*other)) == (one == other)

@@ -75,10 +75,33 @@ def test_a_target_is_decoded_as_an_application_reads_it():
 
 @pytest.mark.parametrize(
     "name",
-    ["token", "access_token", "csrfToken", "password", "Passwd", "user[password]", "pwd", "pass", "code", "key", "api_key",
-     "apiKey", "APIKEY", "X-Amz-Signature", "sig", "client_secret", "tok%65n", "jwt", "otp", "auth", "session", "%74oken",
-     "authorization", "x.key"],
-)  # fmt: skip
+    [
+        "token",
+        "access_token",
+        "csrfToken",
+        "password",
+        "Passwd",
+        "user[password]",
+        "pwd",
+        "pass",
+        "code",
+        "key",
+        "api_key",
+        "apiKey",
+        "APIKEY",
+        "X-Amz-Signature",
+        "sig",
+        "client_secret",
+        "tok%65n",
+        "jwt",
+        "otp",
+        "auth",
+        "session",
+        "%74oken",
+        "authorization",
+        "x.key",
+    ],
+)
 def test_names_of_secrets(name):
     assert is_secret_name(name)
     assert mask_query(f"a=1&{name}=s3cret'&b=2") == f"a=1&{name}=***&b=2"
@@ -122,3 +145,41 @@ def test_masking_removes_every_secret_and_nothing_else(pairs):
     expected = "&".join(f"{name}={'***' if name in {'token', 'sig'} else value}" for name, value in pairs)
     assert mask_query(query) == expected
     assert mask_query(expected) == expected
+
+
+@given(st.text(st.sampled_from("abC./é茶 '"), min_size=1, max_size=15), st.integers(1, 3))
+def test_what_was_encoded_up_to_three_times_comes_back(text, times):
+    from unicodedata import normalize
+    from urllib.parse import quote
+
+    encoded = text
+    for _ in range(times):
+        encoded = quote(encoded, safe="" if times > 1 else "/")
+    decoded, _ = decode(encoded)
+    assert decoded == normalize("NFKC", text)
+
+
+@given(st.text(st.sampled_from("ab/.%2eE5c\\;"), max_size=20))
+def test_a_canonical_path_that_needs_no_more_decoding_is_its_own(raw):
+    path, _ = canonical_path("/" + raw)
+    if "%" not in path:
+        assert canonical_path(path)[0] == path
+
+
+@given(st.text(st.sampled_from("ab?#&=;:@/token"), max_size=30))
+def test_masking_a_url_twice_is_masking_it_once(url):
+    masked = mask_url(url)
+    assert mask_url(masked) == masked
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+@pytest.mark.parametrize("name", ["token", "code", "sig", "access_token"])
+def test_no_secret_survives_in_a_referer(scheme, name):
+    for url in (
+        f"{scheme}://x.example/?{name}=s3cret",
+        f"{scheme}://x.example/a?b=1&{name}=s3cret#top",
+        f"{scheme}://x.example/a#b=1&{name}=s3cret",
+        f"{scheme}://u:s3cret@x.example/?{name}=s3cret",
+        f"//u:s3cret@x.example/?{name}=s3cret&{name}=s3cret2",
+    ):
+        assert "s3cret" not in mask_url(url)

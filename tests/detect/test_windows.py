@@ -107,27 +107,32 @@ def test_live_is_the_batch_without_what_came_too_late(events, condition, random)
     assert seen(finals(news + engine.flush())) == expected(rule, on_time)
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(streams, st.sampled_from(MONOTONE), st.booleans(), st.randoms(use_true_random=False))
 def test_a_monotone_condition_fires_at_once_and_its_final_alert_settles_it(events, condition, values, random):
     rule = rule_of(condition, values=values)
     shuffled = sorted(events, key=lambda each: each.ts + random.uniform(0, LATE))
-    engine, told, fed = Engine([rule], LATE), {}, []
+    engine, told, settled, fed = Engine([rule], LATE), {}, [], []
+
+    def hear(news):
+        if news.stage is Stage.PROVISIONAL:
+            told[news.alert.id] = news.alert
+            return
+        settled.append(news.alert)
+        for each in (news.alert.id, *news.replaces):
+            told.pop(each, None)
+
     for each in shuffled:
         fed.append(each)
         for news in engine.feed([each], FOREVER):
-            if news.stage is Stage.PROVISIONAL:
-                told[news.alert.id] = news.alert
-            else:
-                told = {i: a for i, a in told.items() if i != news.alert.id and i not in news.replaces}
-        # Whatever is true of the events so far has been told, or was final before.
-        for fact in expected(rule, fed):
-            if any(fact[2] <= each.ts <= fact[3] for each in fed[-1:]) and fact[1][0][1] == each.ip:
-                spans = [(a.t0_us - SPAN, a.t1_us + SPAN) for a in told.values() if a.key == fact[1]]
-                assert any(low <= each.ts <= high for low, high in spans)
+            hear(news)
+        # Whatever is true of the events so far has been told.
+        for _, key, t0, t1, *_ in expected(rule, fed):
+            known = [a for a in (*told.values(), *settled) if a.key == key]
+            assert any(a.t0_us <= t1 + SPAN and a.t1_us >= t0 - SPAN for a in known)
     for news in engine.flush():
         assert news.stage is Stage.FINAL
-        told = {i: a for i, a in told.items() if i != news.alert.id and i not in news.replaces}
+        hear(news)
     assert told == {}
 
 
@@ -231,6 +236,32 @@ def test_a_late_line_moves_the_first_time_and_the_final_alert_says_what_it_repla
     assert final.replaces == (told.alert.id,)
 
 
+def test_an_event_can_make_a_window_true_that_ends_a_whole_span_later():
+    engine = Engine([counting("{gte: 3}")], late_us=60 * SECOND)
+    assert engine.feed(at(9, 10), FOREVER) == []
+    (told,) = engine.feed(at(0), FOREVER)
+    assert told.alert.t0_us == NOON + 10 * SECOND
+
+
+def test_a_late_event_just_after_a_told_episode_can_begin_another_one():
+    """Its window ends a span later, more than a span after the told episode."""
+    engine = Engine([counting("{gte: 3}")], late_us=60 * SECOND)
+    (told,) = engine.feed(at(25, 30.000008, 35), FOREVER)
+    assert engine.feed(at(45.000001, 45.000008), FOREVER) == []
+    (other,) = engine.feed(at(45), FOREVER)
+    assert (other.alert.t0_us - NOON, other.alert.id != told.alert.id) == (45_000_008, True)
+
+
+def test_values_that_came_while_the_condition_was_false_belong_to_the_episode_that_went_on():
+    rule = distinct("{field: cs-username, gte: 3}")
+    moments = [(0, "a"), (9, "b"), (9, "c"), (11, "x"), (14, "y")]
+    events = [event(NOON + second * SECOND, user=user) for second, user in moments]
+    # A line of another client lets the watermark pass between the true times, so the episode is settled in two parts.
+    between = event(NOON + 13 * SECOND, "203.0.113.9")
+    alerts = replay([rule], [*events[:4], between, events[4]], late_us=0, chunk=1)
+    assert [(alert.entities, alert.peak) for alert in alerts] == [(("a", "b", "c", "x", "y"), 4)]
+
+
 def test_finals_come_when_the_watermark_has_passed_the_span():
     engine = Engine([counting("{gte: 2}")], late_us=5 * SECOND)
     engine.feed(at(0, 1), FOREVER)
@@ -329,20 +360,22 @@ def test_silent_keys_are_forgotten():
 # Parts
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 5)), max_size=12), st.booleans())
-def test_a_tally_counts_what_is_in_it(cells, values):
-    tally, inside = Tally(distinct=values), []
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 5)), max_size=12))
+def test_a_tally_counts_what_is_in_it(cells):
+    tally, inside = Tally(), []
     for value, n in cells:
         cell = Cell(value, bytes(16))
         for _ in range(n):
             cell.add(value, bytes(16))
         tally.enter_cell(cell)
-        inside.append((cell, value, n + 1))
+        inside.append((cell, value))
         if n == 0:
-            gone, *_ = inside.pop(0)
-            tally.leave_cell(gone)
-        present = {value for _, value, _ in inside if value is not None}
-        assert tally.count == (len(present) if values else sum(n for _, _, n in inside))
+            cell, first = inside.pop(0)
+            gone = tally.leave_cell(cell)
+            assert gone == ([] if first is None or first in {value for _, value in inside} else [first])
+        present = {value for _, value in inside if value is not None}
+        assert len(tally) == len(present)
+        assert all(value in tally for value in present)
 
 
 def test_a_cell_keeps_its_smallest_ids_whatever_the_order():
@@ -356,12 +389,35 @@ def test_a_cell_keeps_its_smallest_ids_whatever_the_order():
         assert cell.ids == sorted(ids)[:MAX_CELL_IDS]
 
 
-@given(st.lists(st.integers(0, 20), max_size=20))
-def test_a_timeline_is_in_order(moments):
-    timeline = Timeline(distinct=False)
-    for n, moment in enumerate(moments):
-        timeline.add(moment, None, bytes([n]) * 16)
-    assert timeline.times == sorted(set(moments))
-    assert [cell.count for cell in timeline.cells] == [moments.count(moment) for moment in timeline.times]
-    timeline.drop_before(10)
-    assert timeline.total.count == sum(moment >= 10 for moment in moments)
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from([None, "a", "b", "c"])), max_size=20), st.booleans())
+def test_a_timeline_is_in_order_and_knows_its_counts(events, values):
+    timeline = Timeline(distinct=values)
+    for n, (moment, value) in enumerate(events):
+        timeline.add(moment, value if values else None, bytes([n]) * 16)
+    for since in (0, 10, 15, 99):
+        timeline.drop_before(since)
+        kept = [(moment, value) for moment, value in events if moment >= since]
+        assert timeline.times == sorted({moment for moment, _ in kept})
+        assert [cell.count for cell in timeline.cells] == [
+            sum(moment == each for moment, _ in kept) for each in timeline.times
+        ]
+        distinct_values = {value for _, value in kept if value is not None}
+        assert timeline.count == (len(distinct_values) if values else len(kept))
+        assert not values or all(timeline.knows(value) for value in distinct_values)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=20),
+    st.booleans(),
+    st.integers(1, 4),
+)
+def test_the_quick_bound_never_hides_a_true_window(events, values, threshold):
+    question = Question(10, values, (("gte", threshold),), 20)
+    events = [(moment, value if values else None) for moment, value in events]
+    timeline = Timeline(distinct=values)
+    for n, (moment, value) in enumerate(events):
+        timeline.add(moment, value, bytes([n]) * 16)
+    rows = [(moment, value, bytes([n]) * 16) for n, (moment, value) in enumerate(events)]
+    true = [t for t, _, n in reference.windows(rows, 10, distinct=values) if n >= threshold]
+    for moment, _ in events:
+        assert timeline.true_near(moment, question) == [t for t in true if t - 10 <= moment <= t]

@@ -150,6 +150,26 @@ def test_a_result_is_small_and_recordable(run, result):
         run.complete("shoot", **result)
 
 
+@pytest.mark.parametrize(
+    ("edges", "label", "target"),
+    [
+        ("success: good, failure: bad, timeout: late", "success", "good"),
+        ("success: good, failure: bad, timeout: late", "failure", "bad"),
+        ("success: good, failure: bad, timeout: late", "timeout", "late"),
+        ("success: good, failure: bad", "timeout", "bad"),
+        ("success: good, timeout: late", "failure", None),
+        ("success: good", "timeout", None),
+    ],
+)
+def test_each_outcome_takes_its_own_edge(driver, plan_of, edges, label, target):
+    """Running out of time is a failure where the plan has no edge for it; a failure without an edge pauses the run."""
+    ends = "".join(f"  {name}: {{kind: end, text: {{en: a, zh: a}}}}\n" for name in ("good", "bad", "late"))
+    one = f"  one: {{kind: guard, operation: keys.rotate, text: {{en: a, zh: a}}, next: {{{edges}}}}}\n"
+    run = driver(plan_of("start: one\nsteps:\n" + one + ends)).go(label)
+    assert run.state.status is (RunStatus.COMPLETED if target else RunStatus.PAUSED)
+    assert run.log[-1].path == (target or "one")
+
+
 class TestRecovery:
     """What a sweeper does about an executor that is gone."""
 

@@ -159,3 +159,11 @@ def test_a_lost_doubled_or_moved_row_is_named(edit, seq):
 def test_rows_cut_off_at_the_end_show_only_in_the_head():
     made = rows()
     assert verify_chain(made[:4]) == made[3].hash != made[-1].hash
+
+
+def test_a_rightly_chained_row_of_another_run_is_named():
+    made = rows(2)
+    made.append(row("run_2", "ev_3", event(3), 1_800_000_000_000_009, made[-1].hash))
+    with pytest.raises(VerificationFailed, match="another run") as caught:
+        verify_chain(made)
+    assert caught.value.extra["seq"] == 3

@@ -12,7 +12,6 @@ from guard.runbook import events as ev
 from guard.runbook.events import GENESIS, AnyEvent, from_json, row
 
 
-
 @pytest.fixture
 def story(driver, every_kind):
     """A run in which every kind of event happens."""

@@ -95,6 +95,14 @@ def test_a_plan_without_an_end(plan_of, operations):
     assert {each.code for each in lint(plan, operations)} == {Code.CYCLE, Code.NO_END}
 
 
+def test_a_circle_is_reported_alone(every_kind_text, operations):
+    """Who asks for an approval is not defined where the way there has no order."""
+    text = every_kind_text.replace("success: cool_down", "success: choose")
+    text = text.replace("roles: [deputy, commander, legal]", "roles: [commander]")
+    errors = {each.code for each in lint(parse(text, "p"), operations) if each.severity == "error"}
+    assert errors == {Code.CYCLE, Code.UNREACHABLE}
+
+
 def test_a_plan_without_steps(plan_of, operations):
     assert [each.code for each in lint(plan_of("start: a\nsteps: {}\n"), operations)] == [Code.DANGLING_REF]
 
@@ -155,6 +163,8 @@ APPROVALS = [
     ("commander_task", "roles: [commander]\n    quorum: 1", False),
     ("decision_then_task", "roles: [commander]\n    quorum: 1", False),
     ("either", "roles: [commander]\n    quorum: 1", False),
+    ("sme_decides_then_commander_works", "roles: [commander]\n    quorum: 1", True),
+    ("sme_may_decide_then_commander_works", "roles: [commander]\n    quorum: 1", False),
 ]
 BEFORE = {
     "none": "start: sign\nsteps:\n",
@@ -168,6 +178,15 @@ BEFORE = {
     "  choose: {kind: decision, role: commander, text: {en: a, zh: a},"
     " options: {x: {en: a, zh: a}, y: {en: a, zh: a}}, next: {x: work, y: done}}\n"
     "  work: {kind: task, role: sme, text: {en: a, zh: a}, next: {success: sign}}\n",
+    "sme_decides_then_commander_works": "start: choose\nsteps:\n"
+    "  choose: {kind: decision, role: sme, text: {en: a, zh: a},"
+    " options: {x: {en: a, zh: a}, y: {en: a, zh: a}}, next: {x: work, y: done}}\n"
+    "  work: {kind: task, role: commander, text: {en: a, zh: a}, next: {success: sign}}\n",
+    "sme_may_decide_then_commander_works": "start: first\nsteps:\n"
+    "  first: {kind: task, role: sme, text: {en: a, zh: a}, next: {success: choose, failure: work}}\n"
+    "  choose: {kind: decision, role: sme, text: {en: a, zh: a},"
+    " options: {x: {en: a, zh: a}, y: {en: a, zh: a}}, next: {x: work, y: done}}\n"
+    "  work: {kind: task, role: commander, text: {en: a, zh: a}, next: {success: sign}}\n",
     "either": "start: first\nsteps:\n"
     "  first: {kind: decision, role: sme, text: {en: a, zh: a},"
     " options: {x: {en: a, zh: a}, y: {en: a, zh: a}}, next: {x: sign, y: choose}}\n"

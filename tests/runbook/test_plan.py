@@ -258,3 +258,65 @@ def test_one_wrong_character_is_refused_or_makes_another_plan(position, sign):
         assert (read.sha256 == good.sha256) == (read == good)
     else:
         assert read.extra["findings"]
+
+
+REQUIRED = [
+    ("guard_plan", 1),
+    ("id", 1),
+    ("title", 1),
+    ("group", 1),
+    ("review_due", 1),
+    ("roles", 1),
+    ("start", 1),
+]
+
+
+@pytest.mark.parametrize(("key", "line"), REQUIRED)
+def test_each_required_key_of_a_plan(key, line):
+    text = "".join(each for each in SMALL.splitlines(keepends=True) if not each.startswith(f"{key}:"))
+    found, error = faults(text)
+    assert ("KEY_MISSING", line) in found
+    assert f"'{key}'" in error.detail
+
+
+KIND_KEYS = {
+    "work": {"role": True, "deadline": False, "next": True},
+    "choose": {"role": True, "options": True, "next": True},
+    "sign": {"roles": True, "next": True},
+    "act": {"operation": True, "next": True},
+    "rest": {"for": True, "next": True},
+    "done": {"text": False},
+}
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, keys in KIND_KEYS.items() for key in keys])
+def test_each_key_of_each_kind(name, key):
+    """A required key that is missing is a fault at its step; any other may be left out; a doubtful one never passes."""
+    lines = SMALL.splitlines(keepends=True)
+    step_line = next(number for number, each in enumerate(lines, 1) if each == f"  {name}:\n")
+    place = next(
+        number for number, each in enumerate(lines, 1) if number > step_line and each.startswith(f"    {key}:")
+    )
+    without = "".join(lines[: place - 1] + lines[place:])
+    if KIND_KEYS[name][key]:
+        assert ("KEY_MISSING", step_line) in faults(without)[0]
+    else:
+        assert parse(without, "x.yaml").steps.keys() == parse(SMALL, "x.yaml").steps.keys()
+    for value in ("[[]]", "{a: {b: c}}", "-5", "true", "~"):
+        broken = "".join([*lines[: place - 1], f"    {key}: {value}\n", *lines[place:]])
+        assert faults(broken)[0][0][1] == place
+
+
+@pytest.mark.parametrize("name", KIND_KEYS)
+def test_no_kind_takes_a_key_of_another(name):
+    for key, value in (
+        ("loop", "3"),
+        ("parallel", "[a]"),
+        ("shell", "id"),
+        ("url", "http://192.0.2.1"),
+        ("quorom", "1"),
+    ):
+        text = SMALL.replace(f"  {name}:\n", f"  {name}:\n    {key}: {value}\n")
+        found, error = faults(text)
+        assert [code for code, _ in found] == ["KEY_UNKNOWN"]
+        assert f"'{key}' is no key here; known: kind, " in error.detail

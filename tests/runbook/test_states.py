@@ -141,6 +141,12 @@ def test_an_event_of_another_attempt_is_refused(attempt):
         apply(failed, event(ev.StepReady, failed, attempt=attempt, source="", label=""))
 
 
+def test_an_event_of_another_iteration_is_refused():
+    state = RunState("r", "h", RunStatus.RUNNING, steps={"s": StepRun(StepState.WAITING_HUMAN, 0, 1, 0, "x")})
+    with pytest.raises(Conflict, match="an event of another came"):
+        apply(state, event(ev.TaskAnswered, state, iteration=1, answer={}, person="ana"))
+
+
 @pytest.mark.parametrize("run_id", ["", "a|b"])
 def test_a_run_id_is_usable_in_a_key(run_id):
     with pytest.raises(Conflict):

@@ -2,10 +2,12 @@
 
 import json
 import time
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from guard.errors import InvalidPlan
 from guard.runbook.text import MAX_CHARACTERS, MAX_DEPTH, MAX_LINE_CHARACTERS, Document, load
@@ -185,3 +187,42 @@ def read_or_refused(text):
         return load(text, "x")
     except InvalidPlan as refused:
         return refused
+
+
+plain = st.sampled_from(
+    ["no", "12:30", "true", "~", "5", "0x1F", "-3", "a b", "x:y", "'q'", '"d\\n"', "2027-03-31", "yes", "NULL", "0o7"]
+)
+
+
+def block(depth):
+    """Lines of a block mapping or sequence, each as written by hand."""
+    if depth == 0:
+        return plain.map(lambda word: [f" {word}"])
+    inner = block(depth - 1)
+    mapping = st.lists(inner, min_size=1, max_size=3).map(lambda parts: ["", *_indented("k{}:", parts)])
+    sequence = st.lists(inner, min_size=1, max_size=3).map(lambda parts: ["", *_indented("-", parts)])
+    return mapping | sequence | inner
+
+
+def _indented(head, parts):
+    return ["  " + line for number, part in enumerate(parts) for line in [head.format(number) + part[0], *part[1:]]]
+
+
+@given(block(3))
+@settings(max_examples=80, deadline=None)
+def test_another_reader_of_yaml_1_2_agrees(lines):
+    """The values are those that the library's own constructor makes under version 1.2."""
+    text = "root:" + "\n".join(lines) + "\n"
+    other = YAML(typ="safe", pure=True)
+    other.version = (1, 2)
+    theirs = other.load(text)
+    assert load(text, "x").value == _dates_as_text(theirs)
+
+
+def _dates_as_text(value):
+    """The library reads a date even under 1.2, where the core schema has none."""
+    if isinstance(value, dict):
+        return {key: _dates_as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_dates_as_text(inner) for inner in value]
+    return value.isoformat() if isinstance(value, date) else value

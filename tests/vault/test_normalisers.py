@@ -34,6 +34,9 @@ CASES = {
         ("É", "é"),
         ("e\u0301", "é"),
         ("\u212a", "k"),
+        ("\u01f0", "\u01f0"),  # folds to two code points, which compose again
+        ("\u03b1\u0342", "\u1fb6"),
+        ("\u33d5", "mil"),  # one square sign
         (" ＡＢＣ ", "abc"),
     ],
     "digits": [

@@ -3,7 +3,7 @@
 Contract of a format module: a function `parse(line: bytes) -> Fields | Rejected`. `line` is one line without its LF,
 of any bytes and any length; the function never raises, keeps no state that changes a result, and returns in time
 linear in the line. Strict means that the format's whole grammar held; lenient that time, address and status were
-found in their places; anything else is rejected with a reason that can be counted. Nothing is dropped.
+found in their places; anything else is rejected with a reason that can be counted. Nothing is dropped. No I/O.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ r"""The combined log format of Apache httpd and nginx, and nginx's `main`, which
 field and in the user name, so the first bare quote ends the head, and the time is what stands right before it: a user
 name that looks like a time or an address changes nothing. Escapes are undone exactly once (nginx `\xHH`; Apache also
 `\"`, `\\`, `\n`, `\t` and the like). A line with raw control or non-ASCII bytes is lenient at best, because
-neither server writes them.
+neither server writes them. No I/O.
 """
 
 import re

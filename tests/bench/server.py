@@ -1,0 +1,27 @@
+"""One guard worker as `guard dev` runs it, with one more route: the empty FastAPI POST that the others are measured by."""
+
+import json
+import sys
+from pathlib import Path
+
+from guard.cli.serving import DEVELOPER, _bootstrap, _build, _listen, _run
+
+
+async def empty():
+    return {}
+
+
+def main(home, port):
+    guard = _build(Path(home), int(port), None)
+    guard.front._inner.add_api_route("/empty", empty, methods=["POST"])
+    Path(home, "bench.json").write_text(
+        json.dumps({"token": _bootstrap(guard, "dev", "user:local|developer", DEVELOPER)})
+    )
+    try:
+        _run(guard, _listen("127.0.0.1", int(port)))
+    finally:
+        guard.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
