@@ -18,9 +18,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.operations
+import guard.detect.decision_operations
 import guard.detect.operations
+import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
 import guard.vault.key_operations
@@ -40,7 +43,7 @@ from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, open_store
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
-from guard.errors import InvalidPolicy, InvalidSetting
+from guard.errors import GuardError, InvalidPlan, InvalidPolicy, InvalidRule, InvalidSetting
 from guard.gate import Doors, Gate
 from guard.runbook.desk import Desk, load_plans
 from guard.settings import Settings
@@ -53,9 +56,12 @@ from guard.vault.vault import Vault
 from guard.worker import Worker, always
 
 ROOMS: tuple[ModuleType, ...] = (
+    guard.access.grant_operations,
     guard.access.operations,
     guard.audit.operations,
+    guard.detect.decision_operations,
     guard.detect.operations,
+    guard.runbook.incident_operations,
     guard.runbook.operations,
     guard.vault.census,
     guard.vault.key_operations,
@@ -122,8 +128,9 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
     # Policies, rules and plans are read first: a mistake in one of them must not leave half a store behind.
     model, rows = _access_policy(settings)
     policies = _field_policies(settings)
-    watch = load_watch(settings)
-    desk = load_plans(settings, frozenset(collect(ROOMS)))
+    rules = _texts(settings.policies / "detections", "policies/detections", InvalidRule)
+    watch = load_watch(rules, settings.never_ban, settings.lateness_seconds * 1_000_000)
+    desk = load_plans(_texts(settings.runbooks, "runbooks", InvalidPlan), frozenset(collect(ROOMS)))
     _make_home(settings.home)
     with ExitStack() as undo:
         lock = ProcessLock(settings.home)
@@ -234,6 +241,7 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
 
 def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
     worker = Worker(gate, clock, settings.heartbeat_milliseconds)
+    worker.every(0, "checkpoints.reread", always)
     worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "reencryptions.step", vault.due)
@@ -283,11 +291,17 @@ def _field_policies(settings: Settings) -> dict[str, FieldPolicy]:
     return found
 
 
-def _read(path: Path) -> str:
+def _texts(folder: Path, shown: str, kind: type[GuardError]) -> list[tuple[str, str]]:
+    """(shown name, text) of every YAML file in *folder*, by name."""
+    paths = sorted(folder.glob("*.yaml"))[:MAX_POLICY_FILES]
+    return [(f"{shown}/{path.name}", _read(path, kind)) for path in paths]
+
+
+def _read(path: Path, kind: type[GuardError] = InvalidPolicy) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPolicy(f"Expected to read {path} as UTF-8, got {type(error).__name__}; put it in place.") from None
+        raise kind(f"Expected to read {path} as UTF-8, got {type(error).__name__}; put it in place.") from None
 
 
 def _shown(settings: Settings, path: Path) -> str:

@@ -207,6 +207,8 @@ class Gate:
             raise InvalidRequest(
                 f"The request does not fit {name}; see errors.", errors=problems(error, operation.takes)
             ) from None
+        except orjson.JSONEncodeError:
+            raise InvalidRequest(f"Expected a request of {name} that JSON can hold, got other values.") from None
 
     def begin(self, operation: Operation, request: Any, actor: Actor, request_id: str) -> Unit:
         """Limit, allow and, unless it writes, run: the unit whose commit answers the call. Never raises."""

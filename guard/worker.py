@@ -5,6 +5,7 @@ doubled beat loses and repeats nothing. A loop that fails is logged and beats ag
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -56,12 +57,12 @@ class Worker:
 
     def beat(self, operation: str, due: Due) -> int:
         """One beat of one loop; the number of calls that succeeded."""
-        done = 0
-        for number, (tenant, request) in enumerate(due(self._clock())):
-            if number >= MAX_PER_BEAT:
-                break
-            done += self._call(operation, tenant, request)
-        return done
+        try:
+            wanted = list(islice(due(self._clock()), MAX_PER_BEAT))
+        except Exception as error:  # the scheduler would log the text
+            log.error("loop_failed", operation=operation, kind=type(error).__name__)  # noqa: TRY400  see above
+            return 0
+        return sum(self._call(operation, tenant, request) for tenant, request in wanted)
 
     def _call(self, operation: str, tenant: str, request: Mapping[str, Any]) -> int:
         self._beats += 1

@@ -10,7 +10,7 @@ SUBJECT = re.compile(r"(user:[a-z0-9-]+\|[A-Za-z0-9._@+-]{1,64}|(svc|group):[a-z
 ROLE = re.compile(r"role:[a-z][a-z0-9-]{0,62}")
 ACTION = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 ACTION_PATTERN = re.compile(r"\*|[a-z][a-z0-9_]*\.(\*|[a-z][a-z0-9_]*)")
-SEGMENT = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
+SEGMENT = re.compile(r"[A-Za-z0-9._~:@|+-]{1,128}")  # whatever a subject may hold, so that it can be a segment
 MAX_SEGMENTS, MAX_BYTES = 16, 1024  # a resource is a short path; longer ones are attacks on the matcher
 
 

@@ -14,8 +14,10 @@ import casbin
 from casbin.model import Model as CasbinModel
 
 from guard.access.grammar import (
+    ACTION,
     ACTION_PATTERN,
     ROLE,
+    SUBJECT,
     action_matches,
     is_resource,
     is_resource_pattern,
@@ -104,8 +106,8 @@ class Snapshot:
         known = self._memo.get(key)
         if known is not None and now_us < known[1]:
             return known[0]
-        if not is_resource(resource):
-            return Decision(False, "resource is not canonical", (), self.version)
+        if not (SUBJECT.fullmatch(actor.subject) and ACTION.fullmatch(permission) and is_resource(resource)):
+            return Decision(False, "subject, action or resource is not canonical", (), self.version)
         shard = self._shard(actor.tenant, now_us)
         decision = shard.decide(actor.subject, permission, resource, self.version)
         if decision.allow:  # refusals of unknown names would let a stranger fill the memory
@@ -149,6 +151,8 @@ class _Shard:
         self._enforcer.build_role_links()
 
     def decide(self, subject: str, permission: str, resource: str, version: int) -> Decision:
+        if subject not in self._up:  # Casbin keeps every name that it was ever asked about
+            return Decision(False, "no rule allows it", (), version)
         with self._lock:  # the enforcer's function table is rebound on every call
             allow, rule = self._enforcer.enforce_ex(subject, self._tenant, resource, permission)
         if not rule:

@@ -130,6 +130,8 @@ class Exchange:
                     return False
                 authorization = value
             elif name == b"content-type":
+                if self._content_type:
+                    return False
                 self._content_type = value.decode("latin-1")
             elif name == b"content-length" and len(value) > len(str(self._limit)):
                 return False

@@ -17,7 +17,14 @@ from guard.api import body as bodies
 from guard.api.openapi import document
 from guard.api.problem import from_framework, problem
 from guard.catalogue import Operation
-from guard.errors import GuardError, InvalidRequest, MalformedBody, StoreUnavailable, Unauthenticated
+from guard.errors import (
+    GuardError,
+    InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from guard.gate import Gate
 from guard.wire.model import Attachment, Model
 
@@ -146,4 +153,11 @@ def _public(app: FastAPI, ready: Callable[[], Mapping[str, bool]], openapi: byte
 async def _refusal(request: Request, error: Exception) -> Response:
     known = error if isinstance(error, GuardError) else from_framework(getattr(error, "status_code", 500))
     code, content, headers = problem(known, request.scope["guard.request_id"])
-    return Response(content, status_code=code, headers=dict(headers))
+    allowed = {"allow": _allowed(request)} if isinstance(known, MethodNotAllowed) else {}
+    return Response(content, status_code=code, headers=dict(headers) | allowed)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route with this path (RFC 9110 section 15.5.6); the framework names those of one."""
+    here = [route for route in request.app.routes if route.path_regex.match(request.scope["path"])]
+    return ", ".join(sorted({method for route in here for method in route.methods}))

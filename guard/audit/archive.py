@@ -20,6 +20,16 @@ def write(path: Path, parts: Iterable[tuple[str, bytes]]) -> str:
     """Write *parts* (name, content) to *path*, mode 0600; the SHA-256 of the archive in hex."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
+    try:
+        _write(temporary, parts)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # it holds whole records, and nobody would look for it
+    _sync_directory(path.parent)
+    return _digest(path)
+
+
+def _write(temporary: Path, parts: Iterable[tuple[str, bytes]]) -> None:
     with temporary.open("wb") as file:
         temporary.chmod(0o600)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -30,9 +40,6 @@ def write(path: Path, parts: Iterable[tuple[str, bytes]]) -> str:
                 archive.writestr(member, content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync_directory(path.parent)
-    return _digest(path)
 
 
 def verifier() -> bytes:

@@ -42,6 +42,7 @@ class Log:
         self.verifier = VerifierKey(origin, Kind.ED25519, signer.public_key().public_bytes_raw())
         self._state = _State(Edge(), {}, ((),) * LEVELS)
         self._draft: _State | None = None
+        self._reread = Edge()
 
     @property
     def size(self) -> int:
@@ -104,22 +105,27 @@ class Log:
         """
         found = store.read_head(tx)
         edge = found[1] if found else Edge()
+        if edge != self._state.edge:
+            raise StoreDamaged(
+                "Expected the log's head as it was committed, but the stored one was changed; restore it."
+            )
         last = store.last_checkpoint(tx, self.origin)
-        if last is not None and last[0].checkpoint.size == edge.size:
+        signed_size = last[0].checkpoint.size if last else 0
+        if last is not None and signed_size == edge.size and last[0].checkpoint.root == edge.root():
             return last[0], last[1], Verdict.WAIT
-        read_back = self._read_back(tx, last[0].checkpoint.size if last else 0, edge.size)
+        if signed_size > edge.size:
+            raise _no_extension(Verdict.ROLLED_BACK)
+        read_back = self._read_back(tx, signed_size, edge.size).root()
         new = Head(Checkpoint(self.origin, edge.size, read_back), now_us)
         if read_back != edge.root():
             raise StoreDamaged(
                 f"Expected the {edge.size} stored records to hash to the log's head, but they do not; "
                 "no checkpoint was signed. Run guard audit export and guard verify to find the record."
             )
-        proof = [] if last is None else consistency_proof(last[0].checkpoint.size, edge.size, store.node_reader(tx))
+        proof = consistency_proof(signed_size, edge.size, store.node_reader(tx))
         verdict = may_publish(last[0] if last else None, new, proof)
         if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
-            raise StoreDamaged(
-                f"Expected the log to extend its last checkpoint, but it is {verdict.value}; restore it."
-            )
+            raise _no_extension(verdict)
         if verdict is not Verdict.PUBLISH:
             return (*last, verdict) if last else (new, "", verdict)
         text = new.checkpoint.text()
@@ -127,8 +133,25 @@ class Log:
         store.add_checkpoint(tx, new, signed)
         return new, signed, verdict
 
-    def _read_back(self, tx: Tx, start: int, end: int) -> bytes:
-        """The root over what is stored: the peaks of the part signed before, then every new entry hashed again."""
+    def reread(self, tx: Tx) -> int:
+        """Hash again, on a reader's connection, what was committed since; `publish` then has little left to read.
+
+        Under load a second brings thousands of records, and hashing them on the writer's connection would hold every
+        request for as long. The size up to which the log was read back.
+        """
+        found = store.read_head(tx)
+        last = store.last_checkpoint(tx, self.origin)
+        start = max(last[0].checkpoint.size if last else 0, self._reread.size)
+        end = found[1].size if found else 0
+        if start < end:
+            self._reread = self._read_back(tx, start, end)
+        return self._reread.size
+
+    def _read_back(self, tx: Tx, start: int, end: int) -> Edge:
+        """The edge over what is stored: the peaks of the part signed before, then every new entry hashed again."""
+        if start <= self._reread.size <= end:
+            start = self._reread.size
+            return self._reread.extend(leaf_hash(data) for data in store.entries(tx, start, end))
         node = store.node_reader(tx)
         peaks, at = [], 0
         for level in range(start.bit_length() - 1, -1, -1):
@@ -136,7 +159,11 @@ class Log:
                 peaks.append(node(level, at >> level))
                 at += 1 << level
         edge = Edge(start, tuple(peaks))
-        return edge.extend(leaf_hash(data) for data in store.entries(tx, start, end)).root()
+        return edge.extend(leaf_hash(data) for data in store.entries(tx, start, end))
+
+
+def _no_extension(verdict: Verdict) -> StoreDamaged:
+    return StoreDamaged(f"Expected the log to extend its last checkpoint, but it is {verdict.value}; restore it.")
 
 
 def _open_tiles(tx: Tx, size: int) -> tuple[tuple[bytes, ...], ...]:

@@ -23,7 +23,7 @@ from guard.db.schema import (
     audit_tenants,
     audit_tiles,
 )
-from guard.errors import StoreDamaged
+from guard.errors import InvalidInput, StoreDamaged
 from guard.wire.audit import ExportView, ListRecords, RecordView
 
 PAGE = 1024  # entries read at a time: about 0.5 MB
@@ -72,9 +72,16 @@ def create_head(tx: Tx, origin: str, now_us: int) -> None:
 
 
 def read_head(tx: Tx) -> tuple[str, Edge] | None:
-    """Origin and right edge of the log; None before it was created."""
+    """Origin and right edge of the log; None before it was created.
+
+    Raises:
+        StoreDamaged: the edge is none.
+    """
     row = tx.execute(select(audit_head.c.origin, audit_head.c.edge)).first()
-    return None if row is None else (row.origin, Edge.parse(row.edge))
+    try:
+        return None if row is None else (row.origin, Edge.parse(row.edge))
+    except InvalidInput:
+        raise StoreDamaged("Expected the head of the log in the store, got other bytes; restore a backup.") from None
 
 
 def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:

@@ -481,7 +481,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _progress(done: int, size: int) -> None:
-    sys.stderr.write(f"\r{done:,} of {size:,} entries" if done < size else "\r\x1b[K")
+    sys.stderr.write("\r\x1b[K" if done == size else f"\r{done:,} of {size:,} entries" if done % (1 << 16) == 0 else "")
 
 
 def _summary(report: Report, *, given: bool) -> str:

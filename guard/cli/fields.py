@@ -16,7 +16,7 @@ File = Annotated[Path | None, typer.Option(help="read the value from this file; 
 MAX_BYTES = 1 << 20
 
 
-@verb(group, "list", columns=("name", "key", "suite", "mask", "purposes", "indexes"))
+@verb(group, "list", columns=("name", "mask", "purposes", "indexes"))
 def list_fields(session: Session) -> Any:
     """List the field policies.
 

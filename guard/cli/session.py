@@ -42,7 +42,7 @@ EXIT = {
     Kind.UNAVAILABLE: 75,
     Kind.INTERNAL: 1,
 }
-WHOLE = frozenset({"id", "handle", "run", "job", "key", "value"})
+WHOLE = frozenset({"id", "handle", "run", "job", "key", "value", "name"})
 PARTIAL = 8
 INTERRUPTED = 130
 # Control characters, and those that turn the direction of text: what a stranger put into a log steers no terminal.

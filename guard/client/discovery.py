@@ -26,7 +26,9 @@ def discover(home: Path | None = None, profile: str = DEFAULT_PROFILE) -> Addres
         InvalidSetting: the file is no `{url, token}` object, or others may read it.
     """
     url, token = client_environment()
-    if home is None and url and token:
+    if home is None and (url or token):
+        if not url or not token:
+            raise InvalidSetting("Expected GUARD_URL and GUARD_TOKEN together, got one of them; set both or neither.")
         return Address(url, token)
     home = home or discover_home()
     path = (home or Path(".guard")) / f"{profile}.json"
@@ -43,7 +45,7 @@ def discover(home: Path | None = None, profile: str = DEFAULT_PROFILE) -> Addres
         if not isinstance(url, str) or not isinstance(token, str):
             raise TypeError
         return Address(url, token)
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise InvalidSetting(
             f"Expected {{url, token}} in {path}, got something else; start 'guard dev' again."
         ) from None

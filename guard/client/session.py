@@ -10,18 +10,20 @@ import secrets
 import time
 from collections.abc import Mapping
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx2
 
 from guard import errors
 from guard.client.discovery import Address, discover
 from guard.client.operations import OPERATIONS
-from guard.errors import AuditOutcomeUnknown, GuardError, InternalError, InvalidInput, Unreachable
+from guard.errors import AuditOutcomeUnknown, GuardError, InternalError, InvalidInput, InvalidSetting, Unreachable
 
 CONNECT_SECONDS = 2.0
 TOTAL_SECONDS = 30.0
 RETRIES = 4
 RETRIED = frozenset({429, 503})
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)")
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
 CLASSES: Mapping[str, type[GuardError]] = {
     found.code: found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, GuardError)
@@ -36,11 +38,16 @@ class Client:
 
     def __init__(self, address: Address | None = None, *, total_seconds: float = TOTAL_SECONDS) -> None:
         self.address = address or discover()
+        if not (self.address.token.isascii() and self.address.token.isprintable()):
+            raise InvalidSetting("Expected a token of printable ASCII characters, got others; copy it whole.")
         self._total_seconds = total_seconds
+        # On this machine no certificate is checked (loading them takes 50 ms) and no proxy stands in between.
+        elsewhere = LOOPBACK.match(self.address.url) is None
         self._http = httpx2.Client(
             base_url=self.address.url,
             headers={"authorization": f"Bearer {self.address.token}"},
-            timeout=httpx2.Timeout(total_seconds, connect=CONNECT_SECONDS),
+            verify=elsewhere,
+            trust_env=elsewhere,
         )
 
     def __enter__(self) -> Self:
@@ -64,8 +71,7 @@ class Client:
         Raises:
             GuardError: the class that bears the answer's code; Unreachable where no server answers.
         """
-        found: dict[str, Any] = self._send(operation, members).json()
-        return found
+        return _object(self._send(operation, members))
 
     def download(self, operation: str, **members: Any) -> bytes:
         """As `call`, for an operation whose answer is a file."""
@@ -81,7 +87,10 @@ class Client:
         """Open one text for a purpose that the field's policy allows."""
         item = {"field": field, "context": context, "ciphertext": ciphertext}
         answer = _only(self.call("fields.decrypt", purpose=purpose, items=[item]))
-        return base64.b64decode(answer["plaintext"]).decode()
+        try:
+            return base64.b64decode(answer["plaintext"]).decode()
+        except UnicodeDecodeError:
+            raise InvalidInput("Expected a value that is UTF-8 text, got other bytes; call fields.decrypt.") from None
 
     def mask(self, field: str, ciphertext: str, purpose: str = "support", **context: Any) -> str:
         """One text as the field's policy shows it to those who may not read it."""
@@ -96,23 +105,25 @@ class Client:
         missing = [name for name in names if name not in members]
         if missing:
             raise InvalidInput(f"Expected {', '.join(missing)} for {operation}; add it.")
-        path = template.format_map({name: members[name] for name in names})
+        path = template.format_map({name: quote(str(members[name]), safe="") for name in names})
         rest = {name: value for name, value in members.items() if name not in names and value is not None}
         deadline = time.monotonic() + self._total_seconds
         for attempt in range(RETRIES + 1):
-            last = attempt == RETRIES or time.monotonic() >= deadline
-            answer = self._attempt(method, path, rest)
+            answer = self._attempt(method, path, rest, deadline - time.monotonic())
+            pause = _pause(answer, attempt)
+            last = attempt == RETRIES or time.monotonic() + pause >= deadline
             if answer.status_code not in RETRIED or last or _outcome_unknown(answer):
                 return _checked(answer)
-            time.sleep(_pause(answer, attempt))
+            time.sleep(pause)
         raise InternalError("The retry loop of the client ended without an answer.")
 
-    def _attempt(self, method: str, path: str, rest: Mapping[str, Any]) -> httpx2.Response:
+    def _attempt(self, method: str, path: str, rest: Mapping[str, Any], left_seconds: float) -> httpx2.Response:
+        timeout = httpx2.Timeout(left_seconds, connect=min(CONNECT_SECONDS, left_seconds))
         try:
             if method == "GET":
-                return self._http.request(method, path, params=rest)
-            return self._http.request(method, path, json=rest)
-        except httpx2.TransportError as error:
+                return self._http.request(method, path, params=rest, timeout=timeout)
+            return self._http.request(method, path, json=rest, timeout=timeout)
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise Unreachable(
                 f"Expected a guard server at {self.address.url}, but the connection failed "
                 f"({type(error).__name__}); start it, or correct the address."
@@ -136,14 +147,23 @@ class Noun:
 def _checked(answer: httpx2.Response) -> httpx2.Response:
     if answer.is_success:
         return answer
-    try:
-        members = answer.json()
-        kind = CLASSES.get(members["code"], InternalError)
-    except (ValueError, KeyError):
-        raise InternalError(f"Expected a guard server, got status {answer.status_code} without a problem.") from None
+    members = _object(answer)
+    if not isinstance(members.get("code"), str) or not isinstance(members.get("detail"), str):
+        raise InternalError(f"Expected a guard server, got status {answer.status_code} without a problem.")
+    kind = CLASSES.get(members["code"], InternalError)
     known = {"type", "title", "status", "detail", "code", "hint"}
     extra = {name: value for name, value in members.items() if name not in known}
     raise kind(members["detail"], hint=members.get("hint", ""), **extra)
+
+
+def _object(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InternalError(f"Expected a guard server, got status {answer.status_code} without a JSON object.")
+    return found
 
 
 def _only(answer: Mapping[str, Any]) -> Mapping[str, Any]:

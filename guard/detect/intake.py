@@ -5,7 +5,8 @@ decision for it is made when it is first stored and prolonged while its episode 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 from guard.catalogue import Actor, Context
 from guard.detect import store
@@ -89,40 +90,52 @@ def rejected(
 
 def settle(ctx: Context, watch: Watch, stream: str, change: AlertChange, runbook: Actor) -> dict[str, int]:
     """Store one piece of news and what follows from it; counts of what is new."""
-    alert, phase = change.alert, change.stage.value
+    alert, rule, phase = change.alert, watch.rules[change.alert.rule_hash], change.stage.value
     if change.replaces:
         store.settle(ctx.tx, [str(one) for one in change.replaces], str(alert.id))
-    rule = watch.rules[alert.rule_hash]
     if store.has_alert(ctx.tx, str(alert.id)):
-        store.extend_alert(ctx.tx, alert, phase)
-        _prolong(ctx, rule, change)
-        return {}
-    if store.decided(ctx.tx, str(alert.id)) is not None:  # it took over the decision of a provisional alert
-        store.add_alert(ctx.tx, alert, stream, rule.level, phase, "decided", ctx.now_us)
-        _prolong(ctx, rule, change)
-        return {}
+        return _last(ctx, rule, change)
     verdict = decide(alert, rule, 0, watch.never_ban)
     if isinstance(verdict, Spared):
         store.add_alert(ctx.tx, alert, stream, rule.level, phase, f"spared: {verdict.reason}", ctx.now_us)
         return {"alerts": 1, "spared": 1}
-    verdict = decide(alert, rule, store.strikes(ctx.tx, verdict[0], alert.t1_us), watch.never_ban)
+    if store.decided(ctx.tx, str(alert.id)) is not None:  # it took over the decision of a provisional alert
+        store.add_alert(ctx.tx, alert, stream, rule.level, phase, _outcome(verdict[0]), ctx.now_us)
+        return _last(ctx, rule, change)
+    earlier = store.going_on(ctx.tx, verdict[0], alert, stream, rule.ir["window"]["span_us"])
+    if earlier is not None:
+        return _last(ctx, rule, replace(change, alert=replace(alert, id=UUID(earlier))))
+    return _act(ctx, watch, stream, change, store.strikes(ctx.tx, verdict[0], alert.t1_us), runbook)
+
+
+def _last(ctx: Context, rule: Rule, change: AlertChange) -> dict[str, int]:
+    """A known episode goes on or became final: its decisions end later."""
+    alert_id = str(change.alert.id)
+    store.extend_alert(ctx.tx, change.alert, change.stage.value)
+    step = store.decided(ctx.tx, alert_id)
+    length_us = None if step is None else rule.action.ladder_us[min(step, len(rule.action.ladder_us) - 1)]
+    if length_us is not None:
+        store.prolong(ctx.tx, alert_id, change.alert.t1_us + length_us)
+    return {}
+
+
+def _act(ctx: Context, watch: Watch, stream: str, change: AlertChange, strikes: int, runbook: Actor) -> dict[str, int]:
+    """A new episode: store it, decide, and open its incident."""
+    alert, rule = change.alert, watch.rules[change.alert.rule_hash]
+    verdict = decide(alert, rule, strikes, watch.never_ban)
     decisions = verdict if isinstance(verdict, tuple) else ()
-    outcome = "observed" if not rule.action.type.is_enforced else "shadow" if decisions[0].shadow else "decided"
-    store.add_alert(ctx.tx, alert, stream, rule.level, phase, outcome, ctx.now_us)
-    made = 0
-    for decision in decisions:
-        if decision.type.is_enforced:
-            store.add_decision(ctx.tx, ctx.new_id("dec"), decision, ctx.actor.subject, ctx.now_us)
-            made += 1
-    return {"alerts": 1, "decisions": made, "incidents": _incident(ctx, rule, decisions[0], runbook)}
+    enforced = [one for one in decisions if one.type.is_enforced]
+    store.add_alert(ctx.tx, alert, stream, rule.level, change.stage.value, _outcome(decisions[0]), ctx.now_us)
+    for decision in enforced:
+        store.add_decision(ctx.tx, ctx.new_id("dec"), decision, ctx.actor.subject, ctx.now_us)
+    incidents = _incident(ctx, rule, decisions[0], runbook)
+    return {"alerts": 1, "decisions": len(enforced), "incidents": incidents}
 
 
-def _prolong(ctx: Context, rule: Rule, change: AlertChange) -> None:
-    step = store.decided(ctx.tx, str(change.alert.id))
-    if step is not None:
-        length_us = rule.action.ladder_us[min(step, len(rule.action.ladder_us) - 1)]
-        if length_us is not None:
-            store.prolong(ctx.tx, str(change.alert.id), change.alert.t1_us + length_us)
+def _outcome(decision: Decision) -> str:
+    if not decision.type.is_enforced:
+        return "observed"
+    return "shadow" if decision.shadow else "decided"
 
 
 def _incident(ctx: Context, rule: Rule, decision: Decision, runbook: Actor) -> int:

@@ -10,18 +10,16 @@ No I/O.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from typing import Any, Final
 
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationType
-from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
-from sigma.policy.profiles import SafePolicy
 from sigma.rule import SigmaDetections, SigmaLogSource, SigmaRule
 
-from guard.detect.block import ENFORCEABLE, Action, Block, RuleTest, Shadow, parse_block
+from guard.detect.block import ENFORCEABLE, Action, Block, RuleTest, Shadow
 from guard.detect.documents import read_documents
+from guard.detect.drafts import MALFORMED, MAX_DISTINCT, Draft, one_line
 from guard.detect.durations import UNITS_US
 from guard.detect.event import FIELDS
 from guard.detect.predicate import compile_predicate
@@ -31,14 +29,8 @@ from guard.errors import InvalidRule
 SINGLE_EVENT_SPAN_US: Final = 5 * UNITS_US["m"]
 MAX_SPAN_US: Final = 30 * UNITS_US["d"]
 """Windows are held in memory; longer questions are asked of stored events."""
-MAX_THRESHOLD: Final = 1_000_000
-MAX_DISTINCT: Final = 4_096
-"""Distinct values kept per key; a threshold above could never be reached."""
 
-_OPERATORS: Final = ("lt", "lte", "gt", "gte", "eq", "neq")
 _WEB_PRODUCTS: Final = frozenset({"apache", "nginx"})
-# What pySigma lets through from rules of the wrong form, beside its own errors.
-_MALFORMED: Final = (SigmaError, AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,101 +76,20 @@ def load_rules(files: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
     Raises:
         InvalidRule: the first rule that cannot be evaluated exactly; the message names file, rule and reason.
     """
-    drafts = [_Draft(file, number, raw) for file, text in files for number, raw in read_documents(text, file)]
+    drafts = [Draft(file, number, raw) for file, text in files for number, raw in read_documents(text, file)]
     book = _Book(drafts)
     rules = [book.rule(draft) for draft in drafts if book.fires(draft)]
-    seen: dict[bytes, Rule] = {}
+    seen: dict[bytes | str, Rule] = {}
     for rule in rules:
-        twin = seen.setdefault(rule.rule_hash, rule)
-        if twin is not rule:
-            raise InvalidRule(
-                f"{rule.file}: rule {rule.title!r}: it means the same as {twin.title!r}; keep one of them.",
-                file=rule.file,
-                rule=rule.title,
-            )
+        for what, words in ((rule.rule_hash, "it means the same as"), (rule.name, "it has the name of")):
+            twin = seen.setdefault(what, rule)
+            if twin is not rule:
+                raise InvalidRule(
+                    f"{rule.file}: rule {rule.title!r}: {words} {twin.title!r}; keep one of them.",
+                    file=rule.file,
+                    rule=rule.title,
+                )
     return tuple(rules)
-
-
-class _Draft:
-    """One document on its way to a rule; every refusal names the file and the document."""
-
-    def __init__(self, file: str, number: int, raw: dict[str, Any]) -> None:
-        self.file = file
-        self.label = str(raw.get("title") or raw.get("id") or f"document {number}")
-        self.raw = dict(raw)
-        self.has_block = "guard" in raw
-        self.conditions: list[list[Any]] = []
-        try:
-            self._check_keys()
-            self.block = parse_block(self.raw.pop("guard", {}))
-            self.sigma = self._parse()
-        except InvalidRule as error:
-            raise self.refusal(error.detail) from None
-        except _MALFORMED as error:
-            raise self.refusal(f"not valid Sigma: {_one_line(error)}") from None
-
-    def refusal(self, reason: str) -> InvalidRule:
-        return InvalidRule(f"{self.file}: rule {self.label!r}: {reason.rstrip('.')}.", file=self.file, rule=self.label)
-
-    def _check_keys(self) -> None:
-        for key in self.raw:
-            if key != "guard" and get_close_matches(str(key).lower(), ["guard"]):
-                raise InvalidRule(f"the key {key!r} looks like guard, and what stands there would be ignored")
-        if "action" in self.raw:
-            raise InvalidRule("the collection key 'action' is not supported; write each rule out")
-
-    def _parse(self) -> SigmaRule | SigmaCorrelationRule | SigmaFilter:
-        if "correlation" in self.raw:
-            return self._correlation()
-        if "filter" in self.raw:
-            if self.has_block:
-                raise InvalidRule("a filter has no guard block; put it into the rule")
-            return SigmaFilter.from_dict(self.raw, policy=SafePolicy)
-        _refuse_empty_lists(self.raw.get("detection"))
-        return SigmaRule.from_dict(self.raw, policy=SafePolicy)
-
-    def _correlation(self) -> SigmaCorrelationRule:
-        raw = self.raw["correlation"]
-        kind = raw.get("type") if isinstance(raw, dict) else None
-        if kind not in {"event_count", "value_count"}:
-            raise InvalidRule(f"the correlation type {kind!r} is not supported; it is event_count or value_count")
-        if raw.get("aliases"):
-            raise InvalidRule("correlation aliases are not supported; request logs have one name per field")
-        condition = raw.get("condition")
-        self.conditions = _conditions(condition, kind)
-        # pySigma takes one comparison; a range, which Sigma allows, is held in `conditions`.
-        one = {key: condition[key] for key in ("field", self.conditions[0][0]) if key in condition}
-        return SigmaCorrelationRule.from_dict({**self.raw, "correlation": {**raw, "condition": one}}, policy=SafePolicy)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _refuse_empty_lists(raw: Any) -> None:
-    """An empty list is null to pySigma, so a list emptied by hand would match what it never named."""
-    parts = list(raw.values()) if isinstance(raw, dict) else raw if isinstance(raw, list) else []
-    if any(part in ([], {}) for part in parts):
-        raise InvalidRule("a detection has an empty list, which says nothing; write null if the field must be absent")
-    for part in parts:
-        _refuse_empty_lists(part)
-
-
-def _conditions(raw: Any, kind: str) -> list[list[Any]]:
-    """The comparisons of `{gte: 5, lte: 9}` as `[["gte", 5], ["lte", 9]]`, satisfiable and within the caps."""
-    if not isinstance(raw, dict):
-        raise InvalidRule("the correlation condition is a mapping such as {gte: 20}")
-    found = [[op, raw[op]] for op in _OPERATORS if op in raw]
-    if not found or set(raw) - {*_OPERATORS, "field"}:
-        raise InvalidRule("the correlation condition has one or more of lt, lte, gt, gte, eq, neq, and field")
-    if isinstance(raw.get("field"), str) != (kind == "value_count") or ("field" in raw) != (kind == "value_count"):
-        raise InvalidRule("value_count counts the values of one field, condition.field, and event_count has none")
-    most = MAX_DISTINCT if kind == "value_count" else MAX_THRESHOLD
-    for op, count in found:
-        least = 1 if op in {"gte", "lt"} else 0
-        if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= most:
-            raise InvalidRule(f"the count of {op} is a whole number from {least} to {most}")
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +107,8 @@ class _Meaning:
 class _Book:
     """All documents of a load, by id and name, with the filters put in force."""
 
-    def __init__(self, drafts: list[_Draft]) -> None:
-        self._by_reference: dict[str, _Draft] = {}
+    def __init__(self, drafts: list[Draft]) -> None:
+        self._by_reference: dict[str, Draft] = {}
         self._inputs: set[int] = set()
         for draft in drafts:
             self._register(draft)
@@ -208,18 +119,18 @@ class _Book:
             elif isinstance(draft.sigma, SigmaFilter):
                 self._check_filter(draft, draft.sigma)
 
-    def _register(self, draft: _Draft) -> None:
+    def _register(self, draft: Draft) -> None:
         for reference in {str(draft.sigma.id), draft.sigma.name} - {"None", None}:
             if self._by_reference.setdefault(str(reference), draft) is not draft:
                 raise draft.refusal(f"its id or name {reference!r} is taken by another rule")
 
-    def _input(self, draft: _Draft, reference: str) -> _Draft:
+    def _input(self, draft: Draft, reference: str) -> Draft:
         found = self._by_reference.get(str(reference))
         if found is None or not isinstance(found.sigma, SigmaRule):
             raise draft.refusal(f"it refers to {reference!r}, which is no plain rule in the loaded files")
         return found
 
-    def _check_filter(self, draft: _Draft, sigma: SigmaFilter) -> None:
+    def _check_filter(self, draft: Draft, sigma: SigmaFilter) -> None:
         for reference in [] if isinstance(sigma.filter.rules, str) else sigma.filter.rules:
             target = self._input(draft, reference.reference)
             if isinstance(target.sigma, SigmaRule) and target.sigma.logsource not in sigma.logsource:
@@ -227,22 +138,22 @@ class _Book:
                     f"its logsource differs from that of {reference.reference!r}, so it would do nothing"
                 )
 
-    def fires(self, draft: _Draft) -> bool:
+    def fires(self, draft: Draft) -> bool:
         """Whether the document is a rule of its own."""
         if isinstance(draft.sigma, SigmaFilter):
             return False
         return isinstance(draft.sigma, SigmaCorrelationRule) or draft.has_block or id(draft) not in self._inputs
 
-    def rule(self, draft: _Draft) -> Rule:
+    def rule(self, draft: Draft) -> Rule:
         """The finished rule."""
         try:
             return _finished(draft, self._meaning(draft))
         except InvalidRule as error:
             raise error if "file" in error.extra else draft.refusal(error.detail) from None
-        except _MALFORMED as error:
-            raise draft.refusal(f"not valid Sigma: {_one_line(error)}") from None
+        except MALFORMED as error:
+            raise draft.refusal(f"not valid Sigma: {one_line(error)}") from None
 
-    def _meaning(self, draft: _Draft) -> _Meaning:
+    def _meaning(self, draft: Draft) -> _Meaning:
         sigma = draft.sigma
         if isinstance(sigma, SigmaCorrelationRule):
             inputs = [self._predicate(self._input(draft, ref.reference)) for ref in sigma.rules or ()]
@@ -253,7 +164,7 @@ class _Book:
         key = [draft.block.entity or "c-ip"]
         return _Meaning([self._predicate(draft)], key, SINGLE_EVENT_SPAN_US, "event_count", None, [["gte", 1]])
 
-    def _predicate(self, draft: _Draft) -> Pred:
+    def _predicate(self, draft: Draft) -> Pred:
         sigma = draft.sigma
         assert isinstance(sigma, SigmaRule)
         try:
@@ -265,11 +176,11 @@ class _Book:
             compile_predicate(pred)
         except InvalidRule as error:
             raise draft.refusal(error.detail) from None
-        except _MALFORMED as error:
-            raise draft.refusal(f"not valid Sigma: {_one_line(error)}") from None
+        except MALFORMED as error:
+            raise draft.refusal(f"not valid Sigma: {one_line(error)}") from None
         return pred
 
-    def _filters_on(self, draft: _Draft) -> Iterator[SigmaFilter]:
+    def _filters_on(self, draft: Draft) -> Iterator[SigmaFilter]:
         for filtering in self._filters:
             chosen = filtering.filter.rules
             if isinstance(chosen, str):
@@ -290,7 +201,7 @@ def _check_logsource(logsource: SigmaLogSource) -> None:
         raise InvalidRule("its logsource is not category webserver, so request logs cannot answer it")
 
 
-def _finished(draft: _Draft, meaning: _Meaning) -> Rule:
+def _finished(draft: Draft, meaning: _Meaning) -> Rule:
     for name in [*meaning.key, *([meaning.field] if meaning.field is not None else [])]:
         if name not in FIELDS or FIELDS[name].value is None:
             raise InvalidRule(f"the field {name!r} is none to group by or to count")

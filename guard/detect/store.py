@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from sqlalchemy import func, insert, select, update
 
@@ -11,6 +10,7 @@ from guard.db.schema import detect_alerts, detect_decisions, detect_rejects, det
 from guard.detect.alert import Alert
 from guard.detect.decide import Decision
 from guard.detect.event import inert
+from guard.detect.standing import Standing
 from guard.wire.detect import AlertView, DecisionView, ListDecisions, RejectView, StreamView
 
 FOREVER_US = 1 << 62
@@ -18,17 +18,6 @@ MAX_REJECTS = 1000  # kept lines of a stream; their number is counted beyond tha
 MAX_KEPT_BYTES = 2048
 SHOWN_CHARACTERS = 200
 COUNTS = ("lines", "strict", "lenient", "rejected", "matched", "repeated")
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A decision that an enforcement point applies, for the look-up in memory."""
-
-    id: str
-    tenant: str
-    value: str = field(repr=False)
-    type: str
-    until_us: int
 
 
 def has_alert(tx: Tx, alert_id: str) -> bool:
@@ -119,6 +108,27 @@ def strikes(tx: Tx, decision: Decision, at_us: int) -> int:
     return found
 
 
+def going_on(tx: Tx, decision: Decision, alert: Alert, stream: str, span_us: int) -> str | None:
+    """The decided alert of the same stream whose episode *alert* goes on with, if there is one.
+
+    An engine knows by itself what goes on; after a restart, or where a new file begins, it does not, and one attack
+    would count as two.
+    """
+    here = (
+        (detect_decisions.c.tenant == decision.tenant)
+        & (detect_decisions.c.scope == decision.scope.value)
+        & (detect_decisions.c.value == decision.value)
+        & (detect_decisions.c.rule == decision.scenario)
+        & (detect_alerts.c.rule_hash == alert.rule_hash.hex())
+        & (detect_alerts.c.stream == stream)
+        & (detect_alerts.c.t1_us >= alert.t0_us - span_us)
+        & (detect_alerts.c.t0_us <= alert.t1_us + span_us)
+    )
+    joined = detect_decisions.join(detect_alerts, detect_decisions.c.alert_id == detect_alerts.c.id)
+    found: str | None = tx.execute(select(detect_alerts.c.id).select_from(joined).where(here).limit(1)).scalar()
+    return found
+
+
 def add_decision(tx: Tx, decision_id: str, decision: Decision, created_by: str, now_us: int) -> None:
     """Insert a decision of a rule."""
     tx.execute(
@@ -202,7 +212,7 @@ def standing(tx: Tx, now_us: int) -> list[Standing]:
     here = (detect_decisions.c.state == "active") & (detect_decisions.c.shadow == 0)
     rows = tx.execute(select(detect_decisions).where(here & (detect_decisions.c.until_us > now_us)))
     return [
-        Standing(row.id, row.tenant, row.value, row.type, row.until_us)
+        Standing(row.id, row.tenant, row.scope, row.value, row.type, row.until_us)
         for row in rows
         if row.type not in {"observe", "incident"}
     ]

@@ -6,17 +6,15 @@ after a commit and read without a lock.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 from guard.db.engine import Tx
 from guard.detect import store
-from guard.detect.address import NeverBan, NeverBanEntry, canonical, ip_key, network
+from guard.detect.address import NeverBan, NeverBanEntry, canonical, network
 from guard.detect.engine import Engine
 from guard.detect.rules import Rule, load_rules
-from guard.detect.store import Standing
-from guard.errors import InvalidInput, InvalidRule
-from guard.settings import Settings
+from guard.detect.standing import InForce, Standing
+from guard.errors import InvalidInput
 
 MAX_STREAMS = 256  # engines in memory; the least recently fed goes, and its open windows with it
 LOOPBACK = (("127.0.0.0/8", "this machine"), ("::1/128", "this machine"))
@@ -39,7 +37,7 @@ class Watch:
         self._late_us = late_us
         self._lock = threading.Lock()
         self._streams: OrderedDict[tuple[str, str], Stream] = OrderedDict()
-        self._standing: Mapping[tuple[str, str], tuple[Standing, ...]] = {}
+        self._in_force = InForce(())
 
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the decisions in force."""
@@ -64,49 +62,25 @@ class Watch:
 
     def swap(self, standing: Iterable[Standing]) -> None:
         """Replace what is in force; called after a commit."""
-        found: dict[tuple[str, str], tuple[Standing, ...]] = {}
-        for one in standing:
-            found[one.tenant, one.value] = (*found.get((one.tenant, one.value), ()), one)
-        self._standing = found
+        self._in_force = InForce(standing)
 
     def in_force(self, tenant: str, value: str, now_us: int) -> list[Standing]:
-        """Decisions in force against an address (by itself or its network) or an account."""
-        if _is_address(value) and self.never_ban.contains(value):
-            return []
-        found = [one for key in _keys(value) for one in self._standing.get((tenant, key), ())]
+        """Decisions in force against an address or network, by itself or by a network that holds it, or an account."""
+        try:
+            address = canonical(value)
+        except InvalidInput:
+            found = self._in_force.against(tenant, value)
+        else:
+            found = [] if self.never_ban.contains(value) else self._in_force.on_address(tenant, address)
         return [one for one in found if one.until_us > now_us]
 
 
-def load_watch(settings: Settings) -> Watch:
-    """Rules from `policies/detections`, and the never-ban set from the settings.
+def load_watch(files: Sequence[tuple[str, str]], never_ban: Sequence[str], late_us: int) -> Watch:
+    """Rules of the given files (name, text), and the never-ban set of the settings beside this machine itself.
 
     Raises:
-        InvalidRule: a rule cannot be read or evaluated; the message names its file.
+        InvalidRule: a rule cannot be evaluated; the message names its file.
     """
-    folder = settings.policies / "detections"
-    files = [(f"policies/detections/{path.name}", _read(path)) for path in sorted(folder.glob("*.yaml"))]
     entries = [NeverBanEntry(network(text), reason) for text, reason in LOOPBACK]
-    entries += [NeverBanEntry(network(text), "configured as never_ban") for text in settings.never_ban]
-    return Watch(load_rules(files), NeverBan(entries), settings.lateness_seconds * 1_000_000)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRule(f"Expected to read {path} as UTF-8, got {type(error).__name__}; put it right.") from None
-
-
-def _is_address(value: str) -> bool:
-    try:
-        canonical(value)
-    except InvalidInput:
-        return False
-    return True
-
-
-def _keys(value: str) -> tuple[str, ...]:
-    if not _is_address(value):
-        return (value,)
-    address = canonical(value)
-    return tuple(dict.fromkeys((address.text, ip_key(address), f"{address.text}/{32 if '.' in address.text else 128}")))
+    entries += [NeverBanEntry(network(text), "configured as never_ban") for text in never_ban]
+    return Watch(load_rules(files), NeverBan(entries), late_us)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from guard.detect.episodes import Episode, Question, Timeline
+from guard.detect.episodes import Episode, Question, episodes_of
+from guard.detect.timeline import Timeline
 
 MAX_TIMES: Final = 65_536
 """Distinct event times per key, about 20 MB. Logs with whole seconds have fewer in any window up to 18 hours."""
@@ -139,7 +140,7 @@ class Windows:
         for told in group.announced:
             if told.t0 - span <= ts and (ts <= told.reach or ts == newest <= told.t1 + span):
                 return []
-        near = group.timeline.true_near(ts, self.question)
+        near = group.timeline.true_near(ts, span, self._threshold)
         if not near:
             return []
         told_of = next((one for one in group.announced if _meet(one, near[0], near[-1], span)), None)
@@ -164,7 +165,7 @@ class Windows:
     def _preview(self, group: _Group, moment: int) -> Episode:
         """The episode of a true time, by the events so far."""
         going = group.open.copy() if group.open else None
-        ended, last = group.timeline.run(group.settled, END_US, self.question, going)
+        ended, last = episodes_of(group.timeline, group.settled, END_US, self.question, going)
         return next(one for one in [*ended, last] if one and one.t0 <= moment <= one.t1)
 
     def _settle(self, group: _Group, watermark: int, *, at_end: bool = False) -> list[Firing]:
@@ -172,7 +173,7 @@ class Windows:
         span = self.question.span_us
         ended: list[Episode] = []
         if group.timeline.count >= self._threshold:
-            ended, group.open = group.timeline.run(group.settled, watermark, self.question, group.open)
+            ended, group.open = episodes_of(group.timeline, group.settled, watermark, self.question, group.open)
         group.settled = watermark
         if group.open and (at_end or group.open.t1 + span < watermark):
             ended.append(group.open)

@@ -3,8 +3,7 @@
 Law: what is due is only a hint for the worker; whether it still is, is decided on the stored events.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 from guard.db.engine import Tx
 from guard.errors import InvalidPlan, NotFound
@@ -12,9 +11,6 @@ from guard.runbook import store
 from guard.runbook.finding import Severity, invalid
 from guard.runbook.lint import lint
 from guard.runbook.plan import Plan, parse
-from guard.settings import Settings
-
-MAX_PLANS = 1000  # a folder with more is some other folder
 
 
 class Desk:
@@ -72,27 +68,19 @@ class Desk:
         return [(tenant, {"run": run}) for run, (tenant, due_us) in self._due.items() if due_us <= now_us]
 
 
-def load_plans(settings: Settings, operations: frozenset[str]) -> Desk:
-    """Read and lint the plan library.
+def load_plans(files: Sequence[tuple[str, str]], operations: frozenset[str]) -> Desk:
+    """Read and lint the plan library, given as (file name, text).
 
     Raises:
         InvalidPlan: a plan has an error; the message names its file and line.
     """
     found: dict[str, tuple[Plan, str]] = {}
-    for path in sorted(settings.runbooks.glob("*.yaml"))[:MAX_PLANS]:
-        text = _read(path)
-        plan = parse(text, f"runbooks/{path.name}")
+    for name, text in files:
+        plan = parse(text, name)
         errors = [one for one in lint(plan, operations) if one.severity is Severity.ERROR]
         if errors:
             raise invalid(errors)
         if plan.id in found:
-            raise InvalidPlan(f"runbooks/{path.name}: the plan {plan.id} is there twice; rename or remove one.")
+            raise InvalidPlan(f"{name}: the plan {plan.id} is there twice; rename or remove one.")
         found[plan.id] = (plan, text)
     return Desk(found, operations)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPlan(f"Expected to read {path} as UTF-8, got {type(error).__name__}; put it right.") from None

@@ -101,6 +101,10 @@ class Sources:
             engine = create_engine(source.url)
         except exc.ArgumentError:
             raise InvalidSetting(f"Expected a SQLAlchemy URL for source {source.name}, got another text.") from None
+        except ModuleNotFoundError as error:
+            raise InvalidSetting(
+                f"Expected the driver {error.name} for source {source.name}, but it is not there; install it."
+            ) from None
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _wait_for_others)
         self._engines[source.name] = engine

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from guard.wire.model import AnyTenant, Identifier, Limit, Model
+from guard.wire.model import MAX_INTEGER, AnyTenant, Identifier, Limit, Model
 
-Index = Annotated[int, Field(ge=0, description="Position of a record in the log, from 0.")]
+Index = Annotated[int, Field(ge=0, le=MAX_INTEGER, description="Position of a record in the log, from 0.")]
 
 
 class ListRecords(Model):
@@ -63,6 +63,16 @@ class ReadCheckpoint(Model):
 
 class PublishCheckpoint(Model):
     """Sign a checkpoint over everything committed so far."""
+
+
+class RereadLog(Model):
+    """Read the new part of the log back from storage."""
+
+
+class RereadSize(Model):
+    """How many records have been read back."""
+
+    size: int
 
 
 class CheckpointView(Model):

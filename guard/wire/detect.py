@@ -4,11 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from guard.wire.model import Identifier, Limit, Model, Name, Text
+from guard.wire.model import MAX_INTEGER, Identifier, Limit, Model, Name, Text
 
 MAX_DATA = 2_900_000  # base64 characters: about 2 MB of log lines, 10,000 of them
 Data = Annotated[str, Field(max_length=MAX_DATA, description="Whole lines, each ending in LF, in standard base64.")]
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$", description="Hash of the file's beginning, in hex.")]
+Fingerprint = Annotated[
+    str, Field(pattern=r"^(?:[0-9a-f]{2}){8,32}$", description="Hash of the file's beginning, in hex, 8 to 32 bytes.")
+]
 Format = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="A format plugin, such as combined.")]
 Subject = Annotated[str, Field(min_length=1, max_length=128, description="An address, a network or an account.")]
 
@@ -46,7 +48,7 @@ class PushEvents(Model):
     stream: Name
     format: Format = "combined"
     fingerprint: Fingerprint
-    offset: Annotated[int, Field(ge=0, description="Byte offset of the first line in its file.")]
+    offset: Annotated[int, Field(ge=0, le=MAX_INTEGER, description="Byte offset of the first line in its file.")]
     data: Data = ""
     end: bool = False
 

@@ -7,7 +7,7 @@ def uuid7(now_us: int, random: bytes) -> str:
     """A version 7 UUID, as text, of the instant *now_us* (microseconds UTC) and 10 random bytes."""
     time = f"{now_us // 1000:012x}"
     drawn = random[:10].hex()
-    return f"{time[:8]}-{time[8:12]}-7{drawn[:3]}-{VARIANT[drawn[3]]}{drawn[4:7]}-{drawn[7:19]}"
+    return f"{time[:8]}-{time[8:12]}-7{drawn[:3]}-{VARIANT[drawn[3]]}{drawn[4:7]}-{drawn[8:]}"
 
 
 def prefixed(prefix: str, now_us: int, random: bytes) -> str:

@@ -17,6 +17,7 @@ AnyTenant = Annotated[
 ]
 FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}$", description="table.column")]
 Text = Annotated[str, Field(max_length=2000, description="Free text, at most 2000 characters.")]
+MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly (RFC 8785 section 3.2.2.3), and every column and record
 Limit = Annotated[int, Field(ge=1, le=500, description="Page size, at most 500.")]
 
 

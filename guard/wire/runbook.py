@@ -4,12 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from guard.wire.model import Identifier, Limit, Model, Name, Text
+from guard.wire.model import MAX_INTEGER, Identifier, Limit, Model, Name, Text
 
 Severity = Annotated[int, Field(ge=1, le=4, description="1 is the worst.")]
-Scalars = Annotated[dict[str, str | int | bool], Field(max_length=64)]
+Whole = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Scalars = Annotated[dict[str, str | Whole | bool], Field(max_length=64)]
 PlanText = Annotated[str, Field(max_length=262_144, description="A plan in guard's YAML.")]
-Version = Annotated[int, Field(ge=0, description="The version of the run that the sender saw.")]
+Version = Annotated[int, Field(ge=0, le=MAX_INTEGER, description="The version of the run that the sender saw.")]
 
 
 class ListPlans(Model):
@@ -224,8 +225,8 @@ class RunCommand(Model):
         "answer", "decide", "approve", "refuse", "give_up", "skip", "pause", "resume", "abort", "resolve_unknown"
     ]
     step: Annotated[str, Field(max_length=64)] = ""
-    iteration: Annotated[int, Field(ge=0)] = 0
-    attempt: Annotated[int, Field(ge=1)] = 1
+    iteration: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
+    attempt: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 1
     answer: dict[str, Any] = Field(default_factory=dict)
     option: Annotated[str, Field(max_length=64)] = ""
     subject_hash: Annotated[str, Field(max_length=64)] = ""

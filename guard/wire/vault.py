@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from guard.wire.model import FieldName, Identifier, Model, Name
+from guard.wire.model import MAX_INTEGER, FieldName, Identifier, Model, Name
 
 MAX_ITEMS = 1000
 Base64 = Annotated[str, Field(max_length=1_400_000, description="Standard base64, padded; at most 1 MiB decoded.")]
@@ -205,7 +205,7 @@ class RetireVersion(Model):
     """The key version to retire; refused while a value needs it."""
 
     key: Name
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
 
 class CreateKeyring(Model):

@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 JSON = "application/json"
@@ -126,7 +126,7 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", port), SOCKET_SECONDS)
         self._reader = self.socket.makefile("rb")
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

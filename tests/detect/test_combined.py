@@ -177,6 +177,24 @@ def test_rejections_have_a_reason(data, reason):
 
 
 @pytest.mark.parametrize(
+    "head",
+    [
+        "203.0.113.7 - - (17/May/2015:10:05:03 +0000] ",
+        "203.0.113.7 - -x[17/May/2015:10:05:03 +0000] ",
+        "203.0.113.7 - - [17/May/2015:10:05:03 +0000) ",
+        "203.0.113.7 - - [17/May/2015:10:05:03 +0000]",
+        "203.0.113.7 - [17/May/2015:10:05:03 +0000] ",
+        "203.0.113.7  - - [17/May/2015:10:05:03 +0000] ",
+        " 203.0.113.7 - - [17/May/2015:10:05:03 +0000] ",
+        "- - [17/May/2015:10:05:03 +0000] ",
+    ],
+)
+def test_a_head_of_another_form_is_no_head(head):
+    data = f'{head}"GET / HTTP/1.1" 200 5 "-" "UA"'.encode()
+    assert isinstance(parse(data), Rejected)
+
+
+@pytest.mark.parametrize(
     ("data", "flags"),
     [
         (f'203.0.113.7 - - {TIME} "GET / HTTP/1.1" 200 5'.encode(), ("short",)),
@@ -357,6 +375,38 @@ def test_the_quick_way_and_the_careful_way_agree(apache_log):
         if data.isascii() and b"\\" not in data:
             quick = _quick(data.decode("ascii"))
             assert quick is None or quick == _careful(data, ())
+
+
+pieces = st.sampled_from(
+    [
+        " ",
+        "-",
+        '"',
+        "[",
+        "]",
+        "203.0.113.7",
+        "[17/May/2015:10:05:03 +0000]",
+        " - - ",
+        '"GET / HTTP/1.1"',
+        " 200 5 ",
+        '"-"',
+        '"UA"',
+        "x",
+        "400",
+        "/",
+    ]
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(pieces, max_size=14), st.integers(0, 100), st.sampled_from(["", " ", "-", '"', "x", "]"]))
+def test_the_quick_way_accepts_nothing_that_the_careful_way_reads_otherwise(mixed, at, inserted):
+    from guard.detect.formats.combined import _careful, _quick
+
+    good = line(user="u ser", referer="https://x.example/").decode()
+    for text in ("".join(mixed), good[:at] + inserted + good[at:], good[:at] + good[at + 1 :]):
+        quick = _quick(text)
+        assert quick is None or quick == _careful(text.encode(), ())
 
 
 def test_ten_thousand_real_lines_are_all_accounted_for(apache_log):

@@ -201,6 +201,17 @@ def test_a_stream_that_comes_later_does_not_turn_the_watermark_back():
     assert engine.counts["t", "old"].late == 1
 
 
+def test_after_a_flush_a_closed_stream_cannot_be_counted_again():
+    engine = Engine([counting()])
+    events = burst()
+    engine.feed(events, FOREVER)
+    engine.close_stream("t", "web")
+    assert len(engine.flush()) == 1
+    assert engine.feed(events, FOREVER) == []
+    assert engine.flush() == []
+    assert engine.counts["t", "web"].late == 3
+
+
 def test_lines_are_counted_by_what_became_of_them():
     engine = Engine([plain("{sel: {sc-status: 404}, condition: sel}")])
     twice = event(NOON, status=404)
@@ -220,6 +231,16 @@ def test_ids_are_remembered_only_as_long_as_they_can_count():
     for minute in range(120):
         engine.feed([event(NOON + minute * 60 * SECOND + i) for i in range(50)], FOREVER)
     assert sum(map(len, engine._seen.values())) <= 150
+
+
+def test_an_id_is_remembered_while_its_time_is_not_late_yet():
+    engine = Engine([counting()], late_us=15 * SECOND)
+    early, later = event(NOON + 8 * SECOND), event(NOON + 20 * SECOND)
+    engine.feed([early, later], FOREVER)
+    assert engine.watermark_us == NOON + 5 * SECOND
+    engine.feed([early], FOREVER)
+    counts = engine.counts["t", "web"]
+    assert (counts.matched, counts.duplicate, counts.late) == (2, 1, 0)
 
 
 # Rules in force
@@ -292,11 +313,11 @@ def test_another_prefix_joins_more_addresses():
 )
 def test_remembered_answers_are_the_predicates_answers(asked):
     engine = Engine(shipped())
-    plainly = {runtime.rule.name: watch.test for watch in engine._watches for runtime in watch.runtimes}
+    plainly = {runtime.rule.name: watch.test for watch in engine._matcher.watches for runtime in watch.runtimes}
     for _ in range(2):
         for path, method, status, user in asked:
             each = event(NOON, path=path, method=method, status=status, user=user)
-            waiting = {runtime.rule.name for runtime in engine._waiting_for(each)}
+            waiting = {runtime.rule.name for runtime in engine._matcher.waiting_for(each)}
             assert waiting == {name for name, test in plainly.items() if test(each)}
 
 

@@ -81,7 +81,7 @@ def test_real_lines_do_reach_the_rules(apache_log):
     matched = dict.fromkeys(RULES, 0)
     engine = Engine(list(RULES.values()))
     for each in events:
-        for runtime in engine._waiting_for(each):
+        for runtime in engine._matcher.waiting_for(each):
             matched[runtime.rule.name] += 1
     assert matched["request_flood"] == 10_000
     assert matched["scan_404"] > 50

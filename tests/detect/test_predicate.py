@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.detect.predicate import compile_predicate, fields_of, fold, statuses_of
+from guard.detect.predicate import compile_predicate, fields_of, statuses_of
+from guard.detect.texts import fold
 from guard.errors import InvalidRule
 from tests.detect.building import event, plain
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from guard.detect.engine import Engine
 from guard.detect.rules import SINGLE_EVENT_SPAN_US, canonical_json, load_rules, parse_rules
 from guard.errors import InvalidRule
-from tests.detect.building import HEAD, SECOND, counting, distinct, event, plain
+from tests.detect.building import HEAD, SECOND, counting, distinct, event, plain, replay
 
 DETECTION = "{sel: {cs-method: GET}, condition: sel}"
 
@@ -127,7 +127,7 @@ filter: {rules: %s, probes: {c-ip|cidr: 192.0.2.0/28}, condition: not probes}
 @pytest.mark.parametrize("chosen", ["[hit]", "hit", "any"])
 def test_a_filter_excludes_from_the_rules_it_names(chosen):
     rule = parse_rules(HEAD + FILTER % chosen, "a.yaml")[0]
-    test = Engine([rule])._watches[0].test
+    test = Engine([rule])._matcher.watches[0].test
     assert test(event(0, ip="192.0.2.16"))
     assert not test(event(0, ip="192.0.2.15"))
 
@@ -146,7 +146,7 @@ def test_filters_with_several_names_and_selectors():
         HEAD
         + "---\ntitle: F\nlogsource: {category: webserver}\nfilter: {rules: [hit], a1: {cs-method: GET}, a2: {sc-status: 200}, condition: not 1 of a*}\n"
     )
-    test = Engine(parse_rules(text, "a.yaml"))._watches[0].test
+    test = Engine(parse_rules(text, "a.yaml"))._matcher.watches[0].test
     assert not test(event(0))
     assert not test(event(0, method="PUT"))
     assert test(event(0, method="PUT", status=500))
@@ -226,6 +226,11 @@ PLAIN = "title: Bad\nlogsource: {category: webserver}\n"
         (correlation(GOOD.replace("{gte: 3}", "{gte: 1000001}")), "the count of gte"),
         (correlation(GOOD.replace("{gte: 3}", "{}")), "one or more of lt"),
         (correlation(GOOD.replace("{gte: 3}", "{gte: 3, percentile: 5}")), "one or more of lt"),
+        (correlation(GOOD.replace("{gte: 3}", "{gte: 9, lte: 5}")), "can never be true"),
+        (correlation(GOOD.replace("{gte: 3}", "{eq: 0}")), "can never be true"),
+        (correlation(GOOD.replace("{gte: 3}", "{lt: 1}")), "can never be true"),
+        (correlation(GOOD.replace("{gte: 3}", "{gt: 3, lt: 4}")), "can never be true"),
+        (correlation(GOOD.replace("{gte: 3}", "{eq: 3, neq: 3}")), "can never be true"),
         (correlation(GOOD.replace("{gte: 3}", "hit")), "a mapping such as"),
         (correlation(GOOD.replace("{gte: 3}", "{gte: 3, field: c-ip}")), "value_count counts"),
         (correlation(GOOD.replace("event_count", "value_count")), "value_count counts"),
@@ -283,6 +288,24 @@ def test_what_cannot_be_evaluated_exactly_is_refused_with_the_reason(text, reaso
     assert message.endswith(".")
     assert "\n" not in message
     assert refusal.value.extra["file"] == "bad.yaml"
+
+
+@pytest.mark.parametrize(
+    "condition", ["{gte: 5, lte: 5}", "{gt: 3, lt: 5}", "{lte: 1}", "{neq: 1}", "{eq: 1}", "{gte: 2, neq: 2}"]
+)
+def test_a_condition_that_some_count_fulfils_is_taken(condition):
+    assert counting(condition).ir["cond"]
+
+
+def test_a_value_count_may_be_zero_since_a_value_may_be_missing():
+    (alert,) = replay([distinct("{field: cs-username, eq: 0}")], [event(SECOND), event(99 * SECOND, user="a")])
+    assert (alert.t0_us, alert.peak) == (SECOND, 0)
+
+
+def test_two_rules_of_one_name_are_refused():
+    body = "title: Same\nlogsource: {category: webserver}\ndetection: {sel: {cs-method: %s}, condition: sel}\n"
+    with pytest.raises(InvalidRule, match="has the name of 'Same'"):
+        parse_rules(body % "A" + "---\n" + body % "B", "a.yaml")
 
 
 def test_a_refusal_names_the_rule():

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from guard.detect.address import NeverBan, NeverBanEntry, network
+from guard.detect.attackers import ATTACKS, NEVER_BAN_CLIENT
 from guard.detect.decide import Spared, decide
 from guard.detect.engine import DEFAULT_LATE_US, Engine
 from guard.detect.event import Parse
@@ -14,11 +15,11 @@ from guard.detect.ruletest import combined_time
 from guard.detect.traffic import (
     MAX_DELAY_SECONDS,
     MIN_LINES,
-    NEVER_BAN_CLIENT,
     NEVER_BAN_REASON,
     _civil,
     generate,
 )
+from guard.detect.visitors import Visits
 from guard.errors import InvalidInput
 from tests.detect.building import SECOND, events_of, finals, shipped
 
@@ -139,7 +140,7 @@ def alone(name, client):
 
     from guard.detect import traffic
 
-    (attack,) = [attack for who, _, attack in traffic._ATTACKS if who == client]
+    (attack,) = [attack for who, _, attack in ATTACKS if who == client]
     stamps = traffic._Stamps()
     hits = list(attack(Random(name), traffic.DEFAULT_START_US // SECOND, client))
     return events_of([traffic._line(hit, stamps) for hit in hits])[0]
@@ -190,7 +191,7 @@ def test_visitors_alone_fire_nothing():
     from guard.detect import traffic
 
     for seed in range(4):
-        visits, hits = traffic._Visits(Random(seed), traffic.DEFAULT_START_US // SECOND, 2), []
+        visits, hits = Visits(Random(seed), traffic.DEFAULT_START_US // SECOND, 2), []
         while len(hits) < 20_000:
             hits += visits.one()
         stamps = traffic._Stamps()
@@ -205,7 +206,7 @@ def test_lines_say_what_the_generator_meant():
 
     from guard.detect import traffic
 
-    visits, hits = traffic._Visits(Random(9), traffic.DEFAULT_START_US // SECOND, 24), []
+    visits, hits = Visits(Random(9), traffic.DEFAULT_START_US // SECOND, 24), []
     while len(hits) < 3_000:
         hits += visits.one()
     stamps = traffic._Stamps()

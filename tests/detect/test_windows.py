@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from guard.detect.alert import Stage
 from guard.detect.engine import Engine
-from guard.detect.episodes import MAX_CELL_IDS, Cell, Question, Tally, Timeline
+from guard.detect.episodes import Question
+from guard.detect.timeline import MAX_CELL_IDS, Cell, Tally, Timeline
 from guard.detect.windows import MAX_TIMES, Windows
 from tests.detect import reference
 from tests.detect.building import FOREVER, NOON, SECOND, counting, distinct, event, facts, finals, replay
@@ -226,6 +227,14 @@ def test_a_lasting_episode_is_told_again_once_per_span_under_its_id():
     assert ends == [1, 12, 23, 34, 45, 56]
 
 
+def test_a_lasting_episode_is_told_again_also_when_its_lines_come_late():
+    engine = Engine([counting("{gte: 2}")], late_us=60 * SECOND)
+    engine.feed(at(55), FOREVER)
+    news = [told for second in range(45) for told in engine.feed(at(second), FOREVER)]
+    assert len({told.alert.id for told in news}) == 1
+    assert [(told.alert.t1_us - NOON) // SECOND for told in news] == [1, 12, 23, 34]
+
+
 def test_a_late_line_moves_the_first_time_and_the_final_alert_says_what_it_replaces():
     engine = Engine([counting("{gte: 2}")], late_us=60 * SECOND)
     (told,) = engine.feed(at(5, 6), FOREVER)
@@ -404,6 +413,7 @@ def test_a_timeline_is_in_order_and_knows_its_counts(events, values):
         distinct_values = {value for _, value in kept if value is not None}
         assert timeline.count == (len(distinct_values) if values else len(kept))
         assert not values or all(timeline.knows(value) for value in distinct_values)
+        assert set(timeline._latest) == (distinct_values if values else set())
 
 
 @given(
@@ -412,7 +422,6 @@ def test_a_timeline_is_in_order_and_knows_its_counts(events, values):
     st.integers(1, 4),
 )
 def test_the_quick_bound_never_hides_a_true_window(events, values, threshold):
-    question = Question(10, values, (("gte", threshold),), 20)
     events = [(moment, value if values else None) for moment, value in events]
     timeline = Timeline(distinct=values)
     for n, (moment, value) in enumerate(events):
@@ -420,4 +429,4 @@ def test_the_quick_bound_never_hides_a_true_window(events, values, threshold):
     rows = [(moment, value, bytes([n]) * 16) for n, (moment, value) in enumerate(events)]
     true = [t for t, _, n in reference.windows(rows, 10, distinct=values) if n >= threshold]
     for moment, _ in events:
-        assert timeline.true_near(moment, question) == [t for t in true if t - 10 <= moment <= t]
+        assert timeline.true_near(moment, 10, threshold) == [t for t in true if t - 10 <= moment <= t]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx2
+from pydantic import Field
 
 from guard.api.asgi import Front
 from guard.api.routes import build as build_api
@@ -21,7 +22,12 @@ from tests.world import World
 
 ROLE = "\np, role:tester, *, notes/**, notes.*, allow\np, role:tester, *, notes/secret, notes.*, deny\n"
 CANARY = "canary-6b1f0c54"
-EFFECTS = {"notes.compute": Effect.NONE, "notes.look": Effect.READ, "notes.keep": Effect.WRITE, "notes.send": Effect.EXTERNAL}
+EFFECTS = {
+    "notes.compute": Effect.NONE,
+    "notes.look": Effect.READ,
+    "notes.keep": Effect.WRITE,
+    "notes.send": Effect.EXTERNAL,
+}
 PEER = ("192.0.2.1", 4711)
 
 
@@ -30,7 +36,7 @@ class Ask(Model):
 
     name: str = "a"
     value: str = ""
-    things: list[str] = []
+    things: list[str] = Field(default_factory=list)
 
 
 class Answer(Model):

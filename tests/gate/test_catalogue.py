@@ -41,7 +41,9 @@ def room(*operations):
     return module
 
 
-@pytest.mark.parametrize("name", ["", "keys", "Keys.rotate", "keys.rotate.now", "keys rotate", "keys.", "keys.rotate\n", "1keys.x"])
+@pytest.mark.parametrize(
+    "name", ["", "keys", "Keys.rotate", "keys.rotate.now", "keys rotate", "keys.", "keys.rotate\n", "1keys.x"]
+)
 def test_a_name_that_is_no_noun_and_verb_is_refused(name):
     with pytest.raises(InternalError, match=r"noun\.verb"):
         made(name)
@@ -50,7 +52,13 @@ def test_a_name_that_is_no_noun_and_verb_is_refused(name):
 def test_an_entry_gives_its_permission_its_id_and_its_first_line():
     found = made(hot=True)
     assert (found.permission, found.operation_id, found.summary) == ("notes.keep", "notes_keep", "Keep a note.")
-    assert (found.method, found.path, found.hot, found.hides, found.exempt) == ("POST", "/api/v1/notes", True, False, "")
+    assert (found.method, found.path, found.hot, found.hides, found.exempt) == (
+        "POST",
+        "/api/v1/notes",
+        True,
+        False,
+        "",
+    )
 
 
 def test_an_entry_without_a_route_is_internal():

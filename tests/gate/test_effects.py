@@ -240,7 +240,7 @@ def test_a_full_queue_refuses_before_anything_is_done(made, name):
         ]
         for filler in fillers:
             filler.start()
-        _until(lambda: made.pipeline._queue.qsize() == 64)
+        _until(lambda: made.pipeline.waiting == 64)
         with pytest.raises(Overloaded) as refusal:
             made.call(name, made.ana, name="mine")
         assert made.size == size

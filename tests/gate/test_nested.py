@@ -220,6 +220,16 @@ def test_an_inner_exempt_operation_leaves_no_record(made):
 def test_a_tenant_is_created_with_its_keys_and_both_are_recorded(made):
     size = made.size
     made.hire("initech", "user:local|bill", "role:support")
-    actions = [body["action"] for body in made.bodies(size, "initech")]
-    assert actions == ["keyrings.create"]
-    assert [body["action"] for body in made.bodies(size, "system")] == ["tenants.create", "principals.bootstrap"]
+    assert [body["action"] for body in made.bodies(size, "initech")] == ["keyrings.create"]
+    actions = [body["action"] for body in made.bodies(size, "system")]
+    assert (actions[0], actions[-1]) == ("tenants.create", "principals.bootstrap")
+
+
+def test_a_refused_principal_leaves_neither_tenant_nor_keys(made):
+    size = made.size
+    with pytest.raises(InvalidRequest):
+        made.hire("umbrella", "user:local|ada", "role:no-such-role")
+    assert made.rows("SELECT count(*) FROM tenants WHERE tenant = 'umbrella'") == [(0,)]
+    assert made.rows("SELECT count(*) FROM key_versions WHERE tenant = 'umbrella'") == [(0,)]
+    assert made.bodies(size, "umbrella") == []
+    assert {body["result"]["status"] for body in made.bodies(size, "system")} == {"refused"}

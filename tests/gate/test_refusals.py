@@ -7,7 +7,17 @@ import pytest
 from guard.errors import Conflict, Denied, InvalidRequest, NotFound, RateLimited, Unauthenticated
 from tests.gate.building import EFFECTS, insert, stage, told
 
-FORMS = [None, "", "Bearer", "Bearer ", "Basic YTpi", "grd_svc_0123456789AB", "Bearer grd_svc_0", "bearer x", "Bearer é" * 9]
+FORMS = [
+    None,
+    "",
+    "Bearer",
+    "Bearer ",
+    "Basic YTpi",
+    "grd_svc_0123456789AB",
+    "Bearer grd_svc_0",
+    "bearer x",
+    "Bearer é" * 9,
+]
 
 
 @pytest.fixture(scope="module")
@@ -194,14 +204,15 @@ def test_requests_are_limited_per_credential_and_the_refusal_is_recorded(tmp_pat
         first = made.hire("acme", "user:local|ana", "role:tester")
         second = made.hire("acme", "user:local|ana", "role:tester")
         size = made.size
-        kinds = []
+        kinds, waits = [], []
         for name in list(EFFECTS) * 10:
             try:
                 made.call(name, first)
             except RateLimited as error:
-                assert error.extra["retry_after_seconds"] >= 1
+                waits.append(error.extra["retry_after_seconds"])
                 kinds.append(told(made.bodies(size)[-1]))
         assert len(kinds) == 30
+        assert min(waits) >= 1
         assert set(kinds) == {(name, "event", False, "refused", "GRD-RATE-001") for name in EFFECTS}
         assert made.call("notes.keep", second).text == "did a"
 
@@ -211,7 +222,7 @@ def test_requests_are_limited_per_credential_and_the_refusal_is_recorded(tmp_pat
 
 def test_exempt_operations_are_exactly_those_that_are_printed(made):
     exempt = {name for name, entry in made.gate.operations.items() if entry.exempt}
-    assert exempt == {"checkpoints.publish", "intents.sweep"}
+    assert exempt == {"checkpoints.publish", "checkpoints.reread", "intents.sweep"}
     for name in exempt:
         size = made.size
         made.call(name)

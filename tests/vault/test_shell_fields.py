@@ -7,8 +7,7 @@ import re
 import pytest
 
 from guard.errors import Denied, InvalidRequest, NotFound, PurposeRefused
-from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, b64, item, policies_with, shown
-from tests.world import world
+from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, b64, item, policies_with, shown, world
 
 DOES_NOT_OPEN, NOT_SEALED, WRONG_CONTEXT = "GRD-CRYPT-001", "GRD-CRYPT-002", "GRD-CRYPT-003"
 NOT_FOUND, INVALID = "GRD-STORE-404", "GRD-VAL-001"

@@ -18,8 +18,8 @@ from guard.errors import (
     StoreLocked,
     WrongRootKey,
 )
-from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, dump, policies_with
-from tests.world import World, world
+from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, bare, dump, policies_with, world
+from tests.world import World
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def change(home, statement, *values):
 def refused(home, error):
     """Starting on *home* raises *error*; its sentence."""
     with pytest.raises(error) as raised:
-        World(home)
+        World(home, **bare(home.parent))
     return raised.value.detail
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from guard.vault.envelope import header_of
-from tests.vault.shop import EMAIL, Shop, Table, source_of
-from tests.world import world
+from tests.vault.shop import EMAIL, Shop, Table, source_of, world
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 4
@@ -24,10 +23,10 @@ CHILD = """
 import sys
 from pathlib import Path
 from guard.catalogue import Actor
-from tests.vault.shop import source_of
+from tests.vault.shop import bare, source_of
 from tests.world import World
 home, path, job = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-made = World(home, sources=(source_of(path),))
+made = World(home, sources=(source_of(path),), **bare(home.parent))
 while True:
     made.call("reencryptions.step", Actor("system:worker", "acme", "system"), job=job, rows=3)
     print("step", flush=True)

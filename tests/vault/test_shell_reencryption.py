@@ -9,8 +9,7 @@ from sqlalchemy import event
 
 from guard.errors import AlreadyExists, Conflict, InvalidRequest, InvalidSetting, NotFound, StoreUnavailable
 from guard.vault.source_store import Sources
-from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, Table, b64, code_of, policies_with, source_of
-from tests.world import world
+from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, Table, b64, code_of, policies_with, source_of, world
 
 NAMES = [f"person{number}@example.org" for number in range(1, 26)]
 

@@ -18,15 +18,14 @@ from guard.detect.formats import (
     BROKEN_QUOTES,
     EXTRA,
     MAX_LINE_BYTES,
-    NO_REQUEST,
     RAW_BYTES,
-    SECRET,
     SHORT,
     TRUNCATED,
     Reason,
     Rejected,
 )
-from guard.detect.path import canonical_path, decode_target, mask_query, mask_url
+from guard.detect.path import mask_url
+from guard.detect.request import Request, merged, no_request, read_request, remembered_request
 from guard.detect.user import user_key
 from guard.errors import InvalidInput
 
@@ -48,17 +47,12 @@ _REQUEST_AND_STATUS: Final = re.compile(rf"{_QUOTED} ([0-9]{{3}}) ([0-9]{{1,18}}
 _ANY_STATUS: Final = re.compile(r'" ([0-9]{3}) ([0-9]{1,18}|-)(?![^ ])')
 _COUNTS: Final = re.compile(r" ([0-9]{3}) ([0-9]{1,18}|-) ")
 _MINUTE: Final = re.compile(r"([0-9]{2})/([A-Z][a-z]{2})/([0-9]{4}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})")
-# RFC 9110 section 5.6.2 (token), RFC 9112 section 3 (request line); HTTP/0.9 has no version.
-_REQUEST: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) (\S.*?)(?: (HTTP/[0-9](?:\.[0-9])?))?", re.DOTALL)
-_ABSOLUTE: Final = re.compile(r"https?://(?:[^/?#]*@)?([^/?#@]*)(.*)", re.DOTALL | re.IGNORECASE)
 _ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([\"\\abfnrtv]))")
 _ESCAPED: Final = {
     b'"': b'"', b"\\": b"\\", b"a": b"\a", b"b": b"\b", b"f": b"\f",
     b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v",
 }  # fmt: skip
 
-# method, target, decoded, path_raw, path, query, host, proto; and the flags
-_Request = tuple[tuple[str | None, ...], tuple[str, ...]]
 _Counts = tuple[int | None, int | None]
 _Client = tuple[str, str]
 
@@ -84,14 +78,16 @@ def _quick(text: str) -> Fields | None:
         return None
     words = head[:-30].split(" ", 2)
     counts = _counts(middle)
-    if tail or gap != " " or counts is None or len(words) != 3 or head[-30:-28] != " [" or head[-2:] != "] ":  # noqa: PLR2004 - address, identity, user
+    if tail or gap != " " or counts is None or head[-30:-28] != " [" or head[-2:] != "] ":
+        return None
+    if len(words) != 3 or not words[1]:  # noqa: PLR2004 - address, identity, user
         return None
     ts = _time_us(head[-28:-2])
     client = _client(words[0])
     if ts is None or client is None:
         return None
     user = words[2]
-    asked = _request(request) if len(request) <= MAX_CACHED_CHARS else _read_request(request)
+    asked = remembered_request(request) if len(request) <= MAX_CACHED_CHARS else read_request(request)
     texts = (None if referer == "-" else _referer(referer), None if agent == "-" else agent)
     return _join(ts, client, None if user == "-" else user, asked[0], counts, texts, Parse.STRICT, asked[1])
 
@@ -125,10 +121,10 @@ def _careful(line: bytes, flags: tuple[str, ...]) -> Fields | Rejected:
         return Rejected(Reason.TIME if ts is None else Reason.ADDRESS)
     if tail and not _MAIN_TAIL.fullmatch(tail):
         flags = (*flags, EXTRA)
-    asked = _read_request(_plain(request))
+    asked = read_request(_plain(request))
     texts = (_masked(referer), _nullable(agent))
     parsed = Parse.LENIENT if flags else Parse.STRICT
-    return _join(ts, client, _user(user), asked[0], (int(status), _size(size)), texts, parsed, _merge(flags, asked[1]))
+    return _join(ts, client, _user(user), asked[0], (int(status), _size(size)), texts, parsed, merged(flags, asked[1]))
 
 
 def _lenient(text: str, flags: tuple[str, ...]) -> Fields | Rejected:
@@ -143,22 +139,18 @@ def _lenient(text: str, flags: tuple[str, ...]) -> Fields | Rejected:
     asked, counts, flags = _what_is_left(text, start.end(), flags)
     if counts is None:
         return Rejected(Reason.STATUS)
-    return _join(ts, client, _user(user), asked[0], counts, (None, None), Parse.LENIENT, _merge(flags, asked[1]))
+    return _join(ts, client, _user(user), asked[0], counts, (None, None), Parse.LENIENT, merged(flags, asked[1]))
 
 
-def _what_is_left(text: str, at: int, flags: tuple[str, ...]) -> tuple[_Request, _Counts | None, tuple[str, ...]]:
+def _what_is_left(text: str, at: int, flags: tuple[str, ...]) -> tuple[Request, _Counts | None, tuple[str, ...]]:
     """Request, counts and flags of a line that broke off or whose quotes are not escaped; `at` is the first quote."""
     if whole := _REQUEST_AND_STATUS.match(text, at):
-        return _read_request(_plain(whole[1])), (int(whole[2]), _size(whole[3])), (*flags, SHORT)
+        return read_request(_plain(whole[1])), (int(whole[2]), _size(whole[3])), (*flags, SHORT)
     found = _ANY_STATUS.search(text, at + 1)
     counts: _Counts | None = (None, None) if TRUNCATED in flags else None
     if found:
         counts = (int(found[1]), _size(found[2]))
-    return _no_request(_plain(text[at + 1 :])), counts, (*flags, BROKEN_QUOTES)
-
-
-def _merge(flags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({*flags, *more}))
+    return no_request(_plain(text[at + 1 :])), counts, (*flags, BROKEN_QUOTES)
 
 
 def _plain(text: str) -> str:
@@ -238,34 +230,3 @@ def _short_referer(text: str) -> str:
 
 def _referer(text: str) -> str:
     return _short_referer(text) if len(text) <= MAX_CACHED_CHARS else mask_url(text)
-
-
-def _no_request(text: str) -> _Request:
-    """What is no HTTP request line: TLS bytes, probes, nothing. The text stays visible to predicates."""
-    if text in {"", "-"}:
-        return (None,) * 8, (NO_REQUEST,)
-    decoded, flags = decode_target(text)
-    return (None, text, decoded, None, None, None, None, None), _merge(flags, (NO_REQUEST,))
-
-
-def _read_request(text: str) -> _Request:
-    found = _REQUEST.fullmatch(text)
-    if found is None:
-        return _no_request(text)
-    method, target, proto = found.groups()
-    decoded, flags = decode_target(target)
-    if method == "CONNECT":
-        return (method, target, decoded, None, None, None, target.lower(), proto), flags
-    host, origin = None, target
-    if absolute := _ABSOLUTE.fullmatch(target):
-        host, origin = absolute[1].lower() or None, absolute[2] or "/"
-    if origin[0] not in "/*?":
-        return _no_request(text)
-    path_raw, mark, query = origin.partition("?")
-    path, more = canonical_path(path_raw or "/")
-    masked = mask_query(query) if mark else None
-    secret = (SECRET,) if mark and masked != query else ()
-    return (method, target, decoded, path_raw, path, masked, host, proto), _merge(flags, more + secret)
-
-
-_request = lru_cache(maxsize=16_384)(_read_request)

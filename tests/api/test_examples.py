@@ -1,0 +1,157 @@
+"""Every operation called with its own example: never a 500, only documented statuses, and answers of the promised shape."""
+
+import re
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from guard.app import ROOMS
+from guard.catalogue import collect
+from guard.wire.model import Attachment
+from tests.api.test_refusals import QUERIES
+
+ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
+PARAMETER = re.compile(r"\{([a-z_]+)\}")
+PLATFORM = {"exports.create", "exports.download", "exports.list", "records.prove", "tenants.create", "tenants.list"}
+"""Operations whose example is called in the platform's own tenant."""
+MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
+"""Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
+REFUSED = {
+    "plans.lint": "GRD-RUNBOOK-001",  # a plan of one line has no steps
+    "reencryptions.create": "GRD-STORE-409",  # the job of the fixture works on this column
+    "runs.command": "GRD-STORE-410",  # a made-up version
+    "tenants.create": "GRD-STORE-409",  # the tests' own tenant bears the example's name
+    "tokens.exchange": "GRD-STORE-410",  # no one-time token
+}
+"""Examples that the state of this world refuses, each with its reason."""
+BEFORE = {
+    "keys.retire": "keys.rotate",
+    "reencryptions.pause": "reencryptions.resume",
+    "reencryptions.resume": "reencryptions.pause",
+}
+
+
+@pytest.fixture(scope="module")
+def parameters(api):
+    """Ids of things that exist, for the path parameters: each made once through the API."""
+    run = api("POST", "/api/v1/runs", {"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "x"}})
+    job = api("POST", "/api/v1/reencryptions", {"source": "customers", "field": "customers.email"})
+    decision = api("POST", "/api/v1/decisions", {"value": "192.0.2.9"})
+    grant = api("POST", "/api/v1/grants", {"member": "user:local|bo", "role": "role:support"})
+    token = api("POST", "/api/v1/tokens", {"subject": "svc:billing"})
+    incident = api("POST", "/api/v1/incidents", {"title": "Down"})
+    export = api("POST", "/api/v1/audit/exports", {}, token=api.platform)
+    return {
+        "run": run.json["run"],
+        "job": job.json["job"],
+        "decision": decision.json["id"],
+        "grant": grant.json["id"],
+        "handle": token.json["handle"],
+        "incident": incident.json["id"],
+        "export": export.json["id"],
+        "index": "0",
+        "key": "customers.email",
+        "version": "1",
+        "plan": "region-outage",
+        "stream": "shop",
+    }
+
+
+@pytest.fixture
+def fresh(api, parameters):
+    """Ids of things that nothing has used up yet: what another test may have removed is made again."""
+    made = dict(parameters)
+    made["decision"] = api("POST", "/api/v1/decisions", {"value": "192.0.2.10"}).json["id"]
+    made["grant"] = api("POST", "/api/v1/grants", {"member": "user:local|cy", "role": "role:support"}).json["id"]
+    made["handle"] = api("POST", "/api/v1/tokens", {"subject": "svc:billing"}).json["handle"]
+    made["incident"] = api("POST", "/api/v1/incidents", {"title": "Down again"}).json["id"]
+    return made
+
+
+@pytest.fixture(scope="module")
+def document(api):
+    return api("GET", "/openapi.json", token=None).json
+
+
+def call(api, name: str, parameters, **options):
+    item = ROUTED[name]
+    path = item.path.format_map(parameters) + QUERIES.get(name, "")
+    token = api.platform if name in PLATFORM else api.full
+    return api(item.method, path, dict(item.example) if item.method != "GET" else b"", token=token, **options)
+
+
+def prepare(api, name: str, parameters) -> None:
+    """Bring key and job into the state that the example needs; the answer does not matter."""
+    if name in BEFORE:
+        api("POST", ROUTED[BEFORE[name]].path.format_map(parameters), {})
+
+
+@pytest.mark.parametrize("name", sorted(ROUTED))
+def test_an_example_is_answered_as_the_document_says(api, document, fresh, name):
+    item = ROUTED[name]
+    prepare(api, name, fresh)
+    answer = call(api, name, fresh)
+    if name in REFUSED:
+        assert answer.code == REFUSED[name], answer.body
+    else:
+        assert answer.status == 200, answer.body
+    responses = document["paths"][item.path][item.method.lower()]["responses"]
+    assert str(answer.status) in responses, "a status that the document does not name"
+    (kind, content), *others = responses[str(answer.status)]["content"].items()
+    assert others == []
+    assert answer.headers["content-type"].partition(";")[0] == kind
+    if item.gives is Attachment:
+        assert answer.body.startswith(b"PK\x03\x04")
+        return
+    schema = {**content["schema"], "components": document["components"]}
+    assert list(Draft202012Validator(schema).iter_errors(answer.json)) == []
+    problems = [one["problem"]["code"] for one in answer.json.get("results", []) if "problem" in one]
+    assert problems == ([MADE_UP[name]] if name in MADE_UP else [])
+
+
+@pytest.mark.parametrize("name", sorted(name for name, item in ROUTED.items() if item.method == "GET"))
+def test_an_unknown_query_parameter_is_422_and_not_repeated(api, parameters, name):
+    path = ROUTED[name].path.format_map(parameters)
+    query = QUERIES.get(name, "?")
+    answer = api("GET", f"{path}{query}&wanda.canary%40example.org=1")
+    assert (answer.status, answer.code) == (422, "GRD-VAL-001")
+    assert b"canary" not in answer.all_bytes
+    assert [one["code"] for one in answer.json["errors"]] == ["extra_forbidden"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, item in ROUTED.items() if "{" in item.path))
+def test_a_path_parameter_stands_in_the_path_only(api, parameters, name):
+    item = ROUTED[name]
+    parameter = PARAMETER.findall(item.path)[0]
+    path = item.path.format_map(parameters)
+    if item.method == "GET":
+        answer = api("GET", f"{path}?{parameter}=wanda-canary")
+    else:
+        answer = api("POST", path, {**item.example, parameter: "wanda-canary"})
+    assert (answer.status, answer.code) == (422, "GRD-VAL-001")
+    assert b"canary" not in answer.all_bytes
+
+
+@pytest.mark.parametrize("name", sorted(name for name, item in ROUTED.items() if "{" in item.path))
+@pytest.mark.parametrize(
+    "hostile", ["%00", "..%2f..", "%e4%b8%ad", "x" * 5000, "%F0%9F%92%A9", "-", "%0d%0aset-cookie:x"]
+)
+def test_a_hostile_path_parameter_is_refused_and_not_repeated(api, parameters, name, hostile):
+    item = ROUTED[name]
+    first = PARAMETER.findall(item.path)[0]
+    path = item.path.format_map({**parameters, first: hostile})
+    answer = api(item.method, path, {} if item.method != "GET" else b"")
+    assert answer.status in {404, 422}, answer.body
+    assert b"set-cookie" not in answer.all_bytes
+    assert b"xxxxx" not in answer.all_bytes
+
+
+def test_a_repeated_query_parameter_is_refused(api):
+    answer = api("GET", "/api/v1/runs?limit=5&limit=500")
+    assert (answer.status, answer.code) == (422, "GRD-VAL-001")
+
+
+@pytest.mark.parametrize("limit", ["0", "501", "-1", "1.5", "٥", "", "9" * 5000, "true", "null"])
+def test_a_page_size_out_of_bounds_is_refused(api, limit):
+    answer = api("GET", f"/api/v1/runs?limit={limit}")
+    assert (answer.status, answer.code) == (422, "GRD-VAL-001")

@@ -1,0 +1,170 @@
+"""The short way of hot operations gives what the ordinary way gives: the same answers, headers and records."""
+
+import base64
+import json
+
+import pytest
+
+from guard.app import ROOMS
+from guard.audit import store
+from guard.catalogue import Effect, collect
+from tests.api.asking import Wire, request_bytes
+from tests.api.conftest import LIMIT
+
+HOT = {name: item for name, item in collect(ROOMS).items() if item.hot}
+ENCRYPT, CHECK = "/api/v1/fields/encrypt", "/api/v1/checks"
+QUESTION = {"subject": "user:local|ana", "action": "keys.list", "resource": "keys/all"}
+CHANGING = {"id", "salt", "time", "time_us", "node"}
+"""What differs between any two records, however they came about."""
+
+
+def plaintext(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def compact(value) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def item(row: str, **other: str):
+    return {"field": "customers.email", "context": {"row": row}, "plaintext": plaintext("ana@example.org")} | other
+
+
+REQUESTS = {
+    **{f"the example of {name}": (one.path, compact(dict(one.example)), {}) for name, one in HOT.items()},
+    "blanks between members": (CHECK, json.dumps(QUESTION, indent=1).encode(), {}),
+    "escaped letters": (CHECK, compact(QUESTION).replace(b"keys", rb"\u006beys"), {}),
+    "a charset": (CHECK, compact(QUESTION), {"kind": "application/json; charset=utf-8"}),
+    "a +json type": (CHECK, compact(QUESTION), {"kind": "application/vnd.x+json"}),
+    "an item that fails": (ENCRYPT, compact({"items": [item("1"), item("2", plaintext="?"), item("3")]}), {}),
+    "an unknown field": (ENCRYPT, compact({"items": [item("1", field="customers.shoe")]}), {}),
+    "no items": (ENCRYPT, b'{"items":[]}', {}),
+    "no body": (CHECK, b"", {}),
+    "an array": (CHECK, b"[]", {}),
+    "a number": (CHECK, b"5", {}),
+    "nothing but blanks": (CHECK, b"  ", {}),
+    "malformed": (CHECK, b'{"subject":', {}),
+    "a duplicate member": (CHECK, compact(QUESTION)[:-1] + b',"action":"keys.list"}', {}),
+    "a duplicate member with blanks": (CHECK, b'{ "items" : [], "items" : [] }', {}),
+    "a duplicate inside an item": (
+        ENCRYPT,
+        b'{"items":[{"field":"a.b","field":"a.b","context":{},"plaintext":""}]}',
+        {},
+    ),
+    "NaN": (CHECK, b'{"subject":NaN}', {}),
+    "an unknown member": (CHECK, compact({**QUESTION, "wanda": 1}), {}),
+    "another type": (CHECK, compact(QUESTION), {"kind": "text/plain"}),
+    "no type": (CHECK, compact(QUESTION), {"kind": None}),
+    "too large": (CHECK, b'{"subject":"' + b"x" * LIMIT + b'"}', {}),
+    "chunks": (CHECK, b"", {"chunks": [compact(QUESTION)[:9], compact(QUESTION)[9:]]}),
+    "chunks, too large": (CHECK, b"", {"chunks": [b" " * (LIMIT // 4)] * 5}),
+    "no token": (CHECK, compact(QUESTION), {"token": None}),
+    "a wrong token": (CHECK, compact(QUESTION), {"token": "grd_svc_nonsense"}),
+    "a token in small letters": (
+        CHECK,
+        compact(QUESTION),
+        {"token": None, "headers": ["authorization: bearer {full}"]},
+    ),
+    "two tokens, the first valid": (
+        CHECK,
+        compact(QUESTION),
+        {"headers": ["authorization: Bearer {full}"], "token": "x"},
+    ),
+    "two tokens, the last valid": (CHECK, compact(QUESTION), {"headers": ["authorization: Bearer x"]}),
+    "two types, the first right": (
+        CHECK,
+        compact(QUESTION),
+        {"headers": ["content-type: application/json"], "kind": "a/b"},
+    ),
+    "two types, the last right": (CHECK, compact(QUESTION), {"headers": ["content-type: text/plain"]}),
+    "no role": (CHECK, compact(QUESTION), {"token": "{nobody}"}),
+    "a query": (CHECK + "?x=1", compact(QUESTION), {}),
+    "a slash at the end": (CHECK + "/", compact(QUESTION), {}),
+    "an escaped path": ("/api/v1/%63hecks", compact(QUESTION), {}),
+    "closing the connection": (CHECK, compact(QUESTION), {"headers": ["connection: close"]}),
+    "expecting to be asked": (CHECK, compact(QUESTION), {"headers": ["expect: 100-continue"]}),
+    "an upgrade": (CHECK, compact(QUESTION), {"headers": ["connection: upgrade", "upgrade: h2c"]}),
+}
+
+
+@pytest.fixture
+def ask_both(api, hot, plain):
+    """The same bytes to both servers: each one's answer and the records that it left."""
+
+    def ask(path, body, options):
+        given = {"token": "{full}"} | options
+        for name in ("token", "headers"):
+            texts = given.get(name)
+            filled = [
+                text.format(full=api.full, nobody=api.nobody)
+                for text in ([texts] if name == "token" and texts else texts or [])
+            ]
+            given[name] = (filled[0] if filled else None) if name == "token" else filled
+        return [observed(api, server, request_bytes("POST", path, body, **given)) for server in (hot, plain)]
+
+    return ask
+
+
+def observed(api, server, content: bytes):
+    log, before = api.world.guard.log, api.world.guard.log.size
+    with Wire(server.port) as wire:
+        wire.send(content)
+        answer = wire.read()
+        if answer.status == 100:
+            answer = wire.read()
+    with api.world.guard.store.read() as tx:
+        bodies = [json.loads(entry)["b"] for entry in store.entries(tx, before, log.size)]
+    records = [{name: value for name, value in body.items() if name not in CHANGING} for body in bodies]
+    for record in records:
+        assert record["request"].pop("id", None) in {answer.headers["request-id"], None}
+    return answer, records
+
+
+def settled(answer):
+    """An answer without what is drawn anew for each request."""
+    # Whether the connection stays open after a body that was too large is between the two ends of it.
+    own = {"request-id", "connection"} if answer.status == 413 else {"request-id"}
+    headers = {name: value for name, value in answer.headers.items() if name not in own}
+    members = answer.json
+    members.pop("request_id", None)
+    for result in members.get("results", ()):
+        if "ciphertext" in result:
+            result["ciphertext"] = len(result["ciphertext"])
+    return answer.status, headers, members
+
+
+def sameness(records):
+    for record in records:
+        record.get("data", {}).pop("sealed", None)
+    return records
+
+
+@pytest.mark.parametrize(("path", "body", "options"), REQUESTS.values(), ids=REQUESTS.keys())
+def test_both_ways_answer_and_record_alike(ask_both, path, body, options):
+    (short, short_records), (long, long_records) = ask_both(path, body, options)
+    assert settled(short) == settled(long)
+    assert sameness(short_records) == sameness(long_records)
+    assert short.status != 500
+
+
+def test_the_table_provokes_successes_and_each_kind_of_refusal(ask_both):
+    seen = {ask_both(*request)[0][0].status for request in REQUESTS.values()}
+    assert seen >= {200, 400, 401, 403, 404, 413, 415, 422}
+
+
+def test_hot_operations_compute_in_memory_only():
+    assert HOT
+    assert all(one.effect is Effect.NONE and "{" not in one.path and one.method == "POST" for one in HOT.values())
+
+
+@pytest.mark.parametrize("name", sorted(HOT))
+def test_the_answer_of_a_hot_operation_fits_its_model(api, hot, name):
+    one = HOT[name]
+    example = dict(one.example)
+    if any("ciphertext" in item for item in example.get("items", ())):
+        sealed = api.encrypt("ana@example.org")[0]
+        example["items"] = [{**example["items"][0], "context": {"row": "0"}, "ciphertext": sealed}]
+    answer = hot.ask("POST", one.path, compact(example), token=api.full)
+    assert answer.status == 200
+    assert all("problem" not in result for result in answer.json.get("results", ()))
+    one.gives.model_validate_json(answer.body, strict=True)
