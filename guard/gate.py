@@ -142,9 +142,9 @@ class Gate:
             return None
         return actor, self._doors.credentials.expires_us(actor)
 
-    def refused(self, operation: Operation, error: GuardError, request_id: str) -> Unit:
-        """The unit that records a refusal which came before any actor was known; it ends in *error*."""
-        return self._refusal(operation, None, self._context(NOBODY, request_id), error)
+    def refused(self, operation: Operation, error: GuardError, request_id: str, actor: Actor = NOBODY) -> Unit:
+        """The unit that records a refusal before there was a request to judge; it ends in *error*."""
+        return self._refusal(operation, None, self._context(actor, request_id), error)
 
     # call
 

@@ -145,13 +145,13 @@ class Exchange:
         """More of the body came, or the connection ended; too much of a body ends the exchange at once."""
         if not self.disconnected:
             self._protocol.flow.resume_reading()  # the protocol pauses at 64 KiB and leaves it to us to go on
-        if len(self.body) > self._limit and not self.response_complete:
-            self.keep_alive = False
-            self._unusual(lambda: bodies.size(len(self.body), self._limit))
+        if len(self.body) > self._limit and self.more_body and not self.response_complete:
+            self.keep_alive = self.more_body = False
+            self._unusual(self._run)
 
     def complete(self) -> None:
         """The body is whole: run the operation; its answer is written when its record is durable."""
-        if self.response_complete:
+        if self.response_complete or not self.more_body:
             return
         self.more_body = False
         self._protocol.flow.resume_reading()
@@ -159,11 +159,14 @@ class Exchange:
 
     def _run(self) -> None:
         gate, body = self._gate, bytes(self.body)
-        bodies.size(len(body), self._limit)
-        bodies.media_type(self._content_type, body)
-        request = bodies.parse(self._operation, body, {}, {})
         assert self._actor is not None
-        unit: Unit = gate.begin(self._operation, request, self._actor, self._request_id)
+        try:
+            bodies.size(len(body), self._limit)
+            bodies.media_type(self._content_type, body)
+            request = bodies.parse(self._operation, body, {}, {})
+            unit: Unit = gate.begin(self._operation, request, self._actor, self._request_id)
+        except GuardError as error:
+            unit = gate.refused(self._operation, error, self._request_id, self._actor)
         unit.waiter = self
         gate.submit(unit)
 

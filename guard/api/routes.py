@@ -78,9 +78,13 @@ def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
         except Unauthenticated as error:
             await gate.settle(gate.refused(operation, error, request_id))
             raise
-        received = await _read(request, max_body_bytes)
-        bodies.media_type(request.headers.get("content-type", ""), received)
-        wanted = bodies.parse(operation, received, request.path_params, _query(request))
+        try:
+            received = await _read(request, max_body_bytes)
+            bodies.media_type(request.headers.get("content-type", ""), received)
+            wanted = bodies.parse(operation, received, request.path_params, _query(request))
+        except GuardError as error:
+            await gate.settle(gate.refused(operation, error, request_id, actor))
+            raise
         answer = await gate.call(operation, wanted, actor, request_id)
         return _response(answer)
 

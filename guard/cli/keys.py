@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from guard.cli.session import Session, verb
+from guard.cli.session import PARTIAL, Session, verb
 
 group = typer.Typer()
 POLL_SECONDS = 0.3
@@ -66,12 +66,16 @@ def reencrypt(
     field: str,
     wait: Annotated[bool, typer.Option(help="follow the job to its end")] = True,
 ) -> Any:
-    """Seal a column anew under the newest version; resumable, verified value by value.
+    """Seal a column anew under the newest version; resumable, verified value by value. Exit 8 where some did not open.
 
     Example: guard keys reencrypt customers customers.email
     """
     job = session.call("reencryptions.create", source=source, field=field)
-    return follow(session, job["job"]) if wait else job
+    if not wait:
+        return job
+    view = follow(session, job["job"])
+    session.show(view)
+    raise typer.Exit(PARTIAL if view["failed"] else 0)
 
 
 @verb(group, "jobs", columns=("job", "state", "changed", "failed", "total"))

@@ -66,7 +66,7 @@ def answer(
 ) -> Any:
     """Say that a task is done.
 
-    Example: guard run answer run_0198 reset_accounts --form '{"accounts": 3}'
+    Example: guard run answer run_0198 reset_accounts --form '{"accounts": 3, "done_at": "2026-12-01T09:30:00Z"}'
     """
     try:
         filled = json.loads(form)

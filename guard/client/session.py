@@ -105,7 +105,7 @@ class Client:
         missing = [name for name in names if name not in members]
         if missing:
             raise InvalidInput(f"Expected {', '.join(missing)} for {operation}; add it.")
-        path = template.format_map({name: quote(str(members[name]), safe="") for name in names})
+        path = template.format_map({name: quote(str(members[name]), safe="", errors="surrogatepass") for name in names})
         rest = {name: value for name, value in members.items() if name not in names and value is not None}
         deadline = time.monotonic() + self._total_seconds
         for attempt in range(RETRIES + 1):
@@ -123,6 +123,8 @@ class Client:
             if method == "GET":
                 return self._http.request(method, path, params=rest, timeout=timeout)
             return self._http.request(method, path, json=rest, timeout=timeout)
+        except UnicodeEncodeError:
+            raise InvalidInput("Expected text that is valid Unicode, got a lone surrogate; correct it.") from None
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise Unreachable(
                 f"Expected a guard server at {self.address.url}, but the connection failed "

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 from sqlalchemy import exc
 
-from guard.db.engine import Store, Tx, abandon, in_transaction
+from guard.db.engine import Store, Tx, abandon, begin, dont_wait, in_transaction
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 
 MAX_UNITS = 256  # per transaction: bounds how long one unit waits for its neighbours
 LINGER_SECONDS = 0.001  # under load, how long a group waits for more units
 GATHER_SECONDS = 0.005  # and in all, so that a trickle cannot hold its first unit back
 RETRY_AFTER_SECONDS = 1
+PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) that holds the database
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +129,8 @@ class Pipeline:
         self._tx: Tx | None = None
         self._connection = threading.Lock()  # held by whoever writes into the transaction, until its COMMIT returned
         self._records: list[Unit] = []  # of the event loop, not yet written
-        self._scheduled = False
+        self._scheduled: asyncio.AbstractEventLoop | None = None
+        self._ended = False  # nobody takes anything from the queue any more
         self._written_groups = 0  # in the queue, 0 or 1; their units wait for the disk and no longer for their turn
 
     @property
@@ -175,9 +177,9 @@ class Pipeline:
                 self._queue.put(unit)
                 return
             self._records.append(unit)
-            if not self._scheduled:
-                self._scheduled = True
-                waiter.get_loop().call_soon(self._write)
+            if self._scheduled is not waiter.get_loop():  # nobody's turn yet, or that of a loop that may have ended
+                self._scheduled = waiter.get_loop()
+                self._scheduled.call_soon(self._write)
 
     def wait(self, unit: Unit) -> Any:
         """Queue *unit* and block until it is durable; its result, or its error raised."""
@@ -191,15 +193,32 @@ class Pipeline:
     def _write(self) -> None:
         """Write the records that came meanwhile into a transaction, if nobody else has one open."""
         with self._lock:
-            self._scheduled = False
+            self._scheduled = None
             if not self._records or not self._open or not self._connection.acquire(blocking=False):
                 return  # whoever has the connection calls again when he gives it free
             group, self._records = self._records[:MAX_UNITS], self._records[MAX_UNITS:]
-        assert self._tx is not None
-        written = self._prepare(self._tx, group)
-        with self._lock:
-            self._written_groups = 1
-            self._queue.put(Filled(group if written else ()))
+        tx, later = self._tx, []
+        assert tx is not None
+
+        def step() -> None:
+            if begin(tx, patience_seconds=0):
+                self._fill(tx, group)
+            else:
+                # Another program has the database open for writing; waiting for it is the thread's, not the loop's.
+                later.extend(group)
+
+        written = False
+        try:
+            written = self._guarded(tx, group, step) and not later
+        finally:  # whatever happened, the thread is to give the connection free
+            with self._lock:
+                self._written_groups = 1
+                self._queue.put(Filled(group if written else ()))
+                for unit in later:
+                    self._queue.put(unit)
+                ended = self._ended
+            if ended:
+                self._fail_queued()
 
     def _written(self, units: list[Unit]) -> None:
         """Answer *units*, then go on with what came while they were committed."""
@@ -213,6 +232,7 @@ class Pipeline:
     def _run(self) -> None:
         try:
             with self._store.writer_engine.connect() as tx:
+                dont_wait(tx)
                 self._tx = tx
                 self._connection.release()
                 while (first := self._queue.get()) is not None:
@@ -220,11 +240,19 @@ class Pipeline:
                         self._finish(tx, first)
                     else:
                         self._carry_out(tx, first)
+                self._end(tx)
         finally:
             with self._lock:
-                self._open = False
+                self._open, self._ended = False, True
                 self._take_back()
             self._fail_queued()
+
+    def _end(self, tx: Tx) -> None:
+        """Commit what an event loop was writing when the end came."""
+        rest: list[Unit] = []
+        self._take_connection(tx, rest)
+        if rest and self._prepare(tx, rest) and self._settle(tx, rest):
+            self._deliver(rest)
 
     def _finish(self, tx: Tx, filled: Filled) -> None:
         self._written_groups = 0
@@ -246,26 +274,32 @@ class Pipeline:
 
     def _take_connection(self, tx: Tx, group: list[Unit]) -> None:
         """Take the connection; where an event loop has it, commit what it writes first, and keep it from then on."""
+        stopping = False
         while not self._connection.acquire(blocking=False):
             item = self._queue.get()
             if isinstance(item, Filled):
                 self._written_groups = 0
                 if item.group and self._settle(tx, item.group):
                     self._deliver(item.group)
-                return
+                break
             if item is None:
-                self._queue.put(None)
+                stopping = True
             else:
                 group.append(item)
+        if stopping:
+            self._queue.put(None)
 
     def _call_writer(self) -> None:
         """The connection is free: records that came meanwhile may be written."""
         with self._lock:
-            waiter = self._records[0].waiter if self._records and not self._scheduled else None
-            if waiter is None or isinstance(waiter, Future) or waiter.get_loop().is_closed():
+            waiter = self._records[-1].waiter if self._records else None
+            if waiter is None or isinstance(waiter, Future):
                 return
-            self._scheduled = True
-            waiter.get_loop().call_soon_threadsafe(self._write)
+            loop = waiter.get_loop()
+            if self._scheduled is not loop:
+                self._scheduled = loop
+                if not _soon(loop, self._write):
+                    self._take_back()
 
     def _take_back(self) -> None:
         """Records that no event loop has written become units of the writer."""
@@ -306,7 +340,12 @@ class Pipeline:
 
     def _prepare(self, tx: Tx, group: Sequence[Unit]) -> bool:
         """Write *group* into a transaction; False where it failed, was undone and everybody was told."""
-        return self._guarded(tx, group, lambda: self._fill(tx, group))
+
+        def step() -> None:
+            begin(tx, patience_seconds=PATIENCE_SECONDS)
+            self._fill(tx, group)
+
+        return self._guarded(tx, group, step)
 
     def _settle(self, tx: Tx, group: Sequence[Unit]) -> bool:
         """COMMIT what was written and run the hooks; False where it failed and everybody was told."""
@@ -332,18 +371,18 @@ class Pipeline:
             failure = None
         except (exc.SQLAlchemyError, OSError, GuardError) as error:
             failure = _named(error)
-            abandon(tx)
-            self._ledger.aborted()
         finally:
             # Once only: an event loop reads the error later, and must not find another one in its place.
             if failure is not None:
+                abandon(tx)
+                self._ledger.aborted()
                 self._fail(group, failure)
         if isinstance(failure, AuditOutcomeUnknown):
             self._on_fatal()
         return failure is None
 
-    def _fill(self, tx: Tx, group: Sequence[Unit]) -> None:
-        tx.begin()
+    def _fill(self, tx: Tx | None, group: Sequence[Unit]) -> None:
+        assert tx is not None
         entries: list[Entry] = []
         for unit in group:
             entries.extend(unit.entries if unit.work is None else unit.work(tx))
@@ -387,8 +426,16 @@ class Pipeline:
             elif waiter is not None:
                 loops.setdefault(waiter.get_loop(), []).append(unit)
         for loop, units in loops.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._written, units)
+            _soon(loop, self._written, units)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> bool:
+    """Have *loop* make the call; False where it was closed meanwhile, so that nobody there waits."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _named(error: BaseException) -> GuardError:

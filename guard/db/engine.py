@@ -6,6 +6,7 @@ descriptor of it closes). FULL, because NORMAL loses acknowledged commits when t
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ Tx = Connection
 """A connection with an open transaction; what every function of a store takes first."""
 
 HEADER_BYTES = 100  # of an SQLite database file (its file format, section 1.3)
+RETRY_SECONDS = 0.01
 READERS = 8  # read connections at a time; readers are short, so more only wait on two cores
 WRITER_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "busy_timeout=5000")
 READER_PRAGMAS = ("query_only=ON", "wal_autocheckpoint=0", "busy_timeout=5000")
@@ -166,3 +168,30 @@ def abandon(tx: Tx) -> None:
     tx.rollback()
     driver: Any = tx.connection.driver_connection
     driver.rollback()
+
+
+def begin(tx: Tx, patience_seconds: float) -> bool:
+    """Begin a write transaction, waiting for another writer at most so long; False where it may not wait and must.
+
+    Raises:
+        OperationalError: another writer held the database for longer.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            tx.begin()
+        except exc.OperationalError as error:
+            abandon(tx)
+            if "locked" not in str(error.orig) or (patience_seconds and time.monotonic() >= deadline):
+                raise
+            if not patience_seconds:
+                return False
+            time.sleep(RETRY_SECONDS)
+        else:
+            return True
+
+
+def dont_wait(tx: Tx) -> None:
+    """SQLite itself is not to wait for other writers on this connection; `begin` does."""
+    driver: Any = tx.connection.driver_connection
+    driver.execute("PRAGMA busy_timeout=0")

@@ -164,7 +164,7 @@ def advance_run(ctx: Context, request: wire.AdvanceRun) -> wire.RunSummary:
     """Do the automatic steps of a run and fire its timers."""
     run = runner.advance(ctx, runner.load(ctx, request.run))
     if run.rows:  # nothing was due; the hint of the desk was old
-        desk, tenant, due_us = ctx.part(Desk), ctx.tenant, runner.due(run.state, run.plan, ctx.now_us)
+        desk, tenant, due_us = ctx.part(Desk), ctx.tenant, runner.due(run.state, run.plan)
         ctx.after_commit(lambda: desk.follow(tenant, request.run, due_us))
     return run.summary
 

@@ -9,18 +9,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from guard.catalogue import Actor, Context
-from guard.errors import Conflict, GuardError, NotFound
+from guard.errors import Conflict, GuardError, NotFound, VerificationFailed
 from guard.runbook import commands, effects, machine, store
 from guard.runbook import events as ev
-from guard.runbook.commands import AnyCommand
+from guard.runbook.commands import AnyCommand, Mode
 from guard.runbook.desk import Desk
 from guard.runbook.plan import Plan
 from guard.runbook.run import RunState
 from guard.wire.runbook import RunSummary
 
 RUNBOOK = "system:runbook"
-OWN = "guard:"  # begins the ids of guard's own commands; a caller who could send one would block the step
+OWN = "guard/"  # begins the ids of guard's own commands; no caller can send a slash in one, which would block the step
 MAX_TEXT = 128  # characters of an id or a state
+AT_ONCE_US = 0  # not the present time: a clock that is set back would hold the step up
 MAX_PER_BEAT = 50  # automatic steps and timers of one run in one transaction; the next beat goes on
 
 
@@ -47,6 +48,11 @@ def load(ctx: Context, run: str) -> Loaded:
     plan = ctx.part(Desk).pinned(ctx.tx, sha256)
     rows = store.read_events(ctx.tx, run)
     state = machine.fold(machine.draft(run, sha256), [row.event() for row in rows])
+    if state.version != summary.version:  # rows cut off at the end do not show in the chain
+        raise VerificationFailed(
+            f"Expected {summary.version} events of this run, got {state.version}; restore the last backup.",
+            seq=state.version + 1,
+        )
     return Loaded(summary, plan, rows, state)
 
 
@@ -65,7 +71,7 @@ def carry_out(ctx: Context, run: Loaded, command: AnyCommand) -> Loaded:
     store.append_events(ctx.tx, run.summary.run, decided, ids, ctx.now_us)
     store.keep_command(ctx.tx, run.summary.run, command.command_id, commands.body_sha256(command))
     state = machine.fold(run.state, decided)
-    due_us = due(state, run.plan, ctx.now_us)
+    due_us = due(state, run.plan)
     if not store.save_run(
         ctx.tx, run.summary.run, run.state.version, state.version, state.status.value, due_us, ctx.now_us
     ):
@@ -76,10 +82,10 @@ def carry_out(ctx: Context, run: Loaded, command: AnyCommand) -> Loaded:
     return replace(run, summary=run.summary.model_copy(update=moved), rows=(), state=state)
 
 
-def due(state: RunState, plan: Plan, now_us: int) -> int | None:
-    """When the worker has something to do: now for an automatic step, else the next timer; None for neither."""
+def due(state: RunState, plan: Plan) -> int | None:
+    """When the worker has something to do: at once for an automatic step, else the next timer; None for neither."""
     if effects.effects(state, plan):
-        return now_us
+        return AT_ONCE_US
     timer = machine.next_due(state)
     return None if timer is None else timer.due_us
 
@@ -116,12 +122,19 @@ def _act(ctx: Context, run: Loaded, effect: effects.Effect) -> Loaded:
     lease: dict[str, Any] = {**where, "fence": fence, "idem_key": effect.idem_key}
     run = carry_out(ctx, run, commands.Dispatch(**_envelope(run, f"dispatch-{name}-{fence}"), **lease))
     try:
-        answer = ctx.call(effect.operation, effect.arguments, Actor(RUNBOOK, ctx.tenant, "system"))
+        answer = _effect(ctx, run, effect)
     except GuardError as error:
         failed = commands.Fail(**_envelope(run, f"fail-{name}-{fence}"), **lease, reason=f"{error.code}: {error.title}")
         return carry_out(ctx, run, failed)
     result = commands.Complete(**_envelope(run, f"complete-{name}-{fence}"), **lease, result=_facts(answer))
     return carry_out(ctx, run, result)
+
+
+def _effect(ctx: Context, run: Loaded, effect: effects.Effect) -> Any:
+    """The operation's answer; a drill and a simulation touch nothing and take every effect for done."""
+    if run.state.mode is not Mode.LIVE:
+        return {"simulated": True}
+    return ctx.call(effect.operation, effect.arguments, Actor(RUNBOOK, ctx.tenant, "system"))
 
 
 def _envelope(run: Loaded, command_id: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from guard.catalogue import Context, Effect, operation
 from guard.db.engine import Store, Tx
 from guard.errors import (
+    Conflict,
     KeyInUse,
     KeyStateConflict,
     NotFound,
@@ -129,7 +130,13 @@ def retire_version(ctx: Context, request: wire.RetireVersion) -> wire.KeyView:
     if found is None:
         raise NotFound(f"Expected a version of key {request.key}, got {request.version}; see guard keys list.")
     retired = replace(found, state=move(found.state, State.RETIRED))
-    for row in census(ctx, ""):
+    counted = census(ctx, "")
+    if not any(row.key_id == found.key_id.hex() for row in counted):
+        raise Conflict(
+            f"Expected a source that declares a column under {found.name}, got none, so nobody can tell whether values "
+            "still need this version; declare the source in guard.toml."
+        )
+    for row in counted:
         if row.key_id == found.key_id.hex() and row.version == found.version and row.count:
             raise KeyInUse(
                 f"Version {found.version} of {found.name} still seals {row.count} values of {row.table}.{row.column} "

@@ -12,6 +12,7 @@ from guard.errors import (
     AlreadyExists,
     Conflict,
     DoesNotOpen,
+    GuardError,
     InvalidEnvelope,
     InvalidRequest,
     KeyStateConflict,
@@ -27,6 +28,8 @@ from guard.vault.sealing import open_text, seal_text
 from guard.vault.source_store import Cell, Opened, Progress, Sources
 from guard.vault.vault import Vault
 from guard.wire import vault as wire
+
+POSTPONE_US = 10_000_000  # until a job whose source refused is tried again; each try leaves two records
 
 
 @operation(
@@ -140,12 +143,16 @@ def step_reencryption(ctx: Context, request: wire.StepReencryption) -> wire.Reen
         ctx.part(Vault).stop(job.job)
         return job
     source, column, policy = _column_of(ctx, job.source, job.field)
-    with ctx.part(Sources).open(source) as opened:
-        before = opened.progress(job.job)
-        cells = opened.cells(column, before.cursor, request.rows)
-        after = _advance(ctx, opened, column, policy, before, cells)
-        opened.checkpoint(job.job, after)
-        total = opened.count()
+    try:
+        with ctx.part(Sources).open(source) as opened:
+            before = opened.progress(job.job)
+            cells = opened.cells(column, before.cursor, request.rows)
+            after = _advance(ctx, opened, column, policy, before, cells)
+            opened.checkpoint(job.job, after)
+            total = opened.count()
+    except GuardError:
+        ctx.part(Vault).postpone(job.job, ctx.now_us + POSTPONE_US)
+        raise
     view = _moved(job, after, total, finished=len(cells) < request.rows, now_us=ctx.now_us)
     ctx.note(
         rows=len(cells), changed=after.changed - before.changed, failed=after.failed - before.failed, state=view.state

@@ -25,6 +25,7 @@ class Vault:
         self.keyring = Keyring()
         self.running: dict[str, str] = {}  # job -> tenant
         self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
+        self._later: Mapping[str, int] = {}
         self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer, int]] = {}
 
     def load(self, tx: Tx) -> None:
@@ -90,6 +91,10 @@ class Vault:
         self.keyring = how(self.keyring)
         self._sealers = {}  # they bind keys of the keyring that went
 
+    def postpone(self, job: str, until_us: int) -> None:
+        """A job's source refused; try again then."""
+        self._later = {**self._later, job: until_us}
+
     def start(self, job: str, tenant: str) -> None:
         """A job runs from now on."""
         self.running = {**self.running, job: tenant}
@@ -98,6 +103,6 @@ class Vault:
         """A job runs no more."""
         self.running = {other: tenant for other, tenant in self.running.items() if other != job}
 
-    def due(self, _now_us: int) -> list[tuple[str, Mapping[str, str]]]:
+    def due(self, now_us: int) -> list[tuple[str, Mapping[str, str]]]:
         """(tenant, request) of every running job, for the worker."""
-        return [(tenant, {"job": job}) for job, tenant in self.running.items()]
+        return [(tenant, {"job": job}) for job, tenant in self.running.items() if self._later.get(job, 0) <= now_us]

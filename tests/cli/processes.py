@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,18 +50,25 @@ def told(process: subprocess.CompletedProcess[bytes]) -> str:
 
 
 class Server:
-    """`guard dev` or `guard serve` in a process, until `stop`. Everything that it says is kept in `said`."""
+    """`guard dev` or `guard serve` in a process, until `stop`. What it says is kept in `said`; *typed* are its arguments."""
 
     def __init__(
-        self, home: Path, verb: str = "dev", *, port: int = 0, variables: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        verb: str = "dev",
+        *,
+        typed: Sequence[str] | None = None,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
-        port_option = [] if verb == "worker" else ["--port", str(port)]
+        usual = ["--home", str(home), *([] if verb == "worker" else ["--port", "0"])]
         self.process = subprocess.Popen(
-            [*COMMAND, verb, "--home", str(home), *port_option],
+            [*COMMAND, verb, *(usual if typed is None else typed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            cwd=cwd,
             env=environment(**(variables or {})),
         )
         self._lines: list[str] = []

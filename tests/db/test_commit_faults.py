@@ -4,6 +4,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 
 import pytest
 from sqlalchemy import event, exc
@@ -216,13 +217,46 @@ def test_somebody_else_moving_the_head_is_noticed_and_nothing_is_written(pipelin
     dense(path)
 
 
-def test_a_store_that_a_stranger_holds_locked_is_told_and_then_used_again(pipeline, path):
-    on_writer(pipeline, "PRAGMA busy_timeout = 50")
-    stranger = sqlite3.connect(path, isolation_level=None)
-    stranger.execute("BEGIN IMMEDIATE")
+@pytest.fixture
+def stranger(path):
+    """Another program, such as a person with sqlite3, that has begun to write."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield connection
+    connection.close()
+
+
+def test_another_program_that_holds_the_store_for_a_moment_is_waited_for(pipeline, path, stranger):
+    waiter = queued(pipeline, keep("a", number=1))
+    with pytest.raises(TimeoutError):
+        waiter.result(0.2)
+    stranger.execute("ROLLBACK")
+    assert waiter.result(PATIENCE_SECONDS) == "a"
+    assert names(path) == ["a"]
+
+
+def test_a_loop_is_not_held_up_while_another_program_holds_the_store(pipeline, path, stranger):
+    async def client():
+        unit = Unit([entry_of(1)])
+        unit.waiter = asyncio.get_running_loop().create_future()
+        waiter = unit.waiter
+        pipeline.submit(unit)
+        began = time.monotonic()
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        free_seconds = time.monotonic() - began
+        stranger.execute("ROLLBACK")
+        return free_seconds, await asyncio.wait_for(waiter, PATIENCE_SECONDS)
+
+    free_seconds, answer = asyncio.run(client())
+    assert free_seconds < 1
+    assert answer is None
+    assert rows(path, "SELECT count(*) FROM audit_index WHERE tenant = 'acme'") == [(1,)]
+
+
+def test_another_program_that_keeps_the_store_is_told_and_work_goes_on_after_it(pipeline, path, stranger):
     error = queued(pipeline, keep("a", number=1)).exception(PATIENCE_SECONDS)
     stranger.execute("ROLLBACK")
-    stranger.close()
     assert isinstance(error, AuditUnavailable)
     assert "locked" in error.detail
     pipeline.wait(keep("b", number=1))

@@ -1,0 +1,223 @@
+"""The example in each verb's help is typed as it stands there, on a real server, and does what it promises.
+
+Only made-up ids, paths and ports are replaced by real ones; what has to exist beforehand is made through the SDK.
+"""
+
+import base64
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from guard.client import Client
+from tests.cli.conftest import LINE, until
+from tests.cli.processes import ROOT, environment
+from tests.cli.verbs import VERBS, example
+
+ELSEWHERE = {"dev", "serve", "worker", "demo"}
+"""Typed in test_serving.py and test_demo.py: they stay until they are told to end."""
+PLAN = {"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}}
+STAGES = ("judge", "approve_containment", "reset_accounts", "tell_users")
+DONE = {"accounts": 3, "done_at": "2026-12-01T09:30:00Z"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A directory to type commands in, with `guard` on the PATH."""
+    folder = tmp_path_factory.mktemp("typed")
+    shim = folder / "bin" / "guard"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m guard "$@"\n')
+    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+    (folder / "access.log").write_bytes(b"".join(LINE % (number, number) for number in range(20)) + b"broken\n")
+    shutil.copytree(ROOT / "runbooks", folder / "runbooks")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(dev):
+    with dev.client() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def deputy(dev):
+    return dev.deputy()
+
+
+@pytest.fixture
+def run_at(client, deputy):
+    """`run_at("judge")` gives the id of a run that waits at this step."""
+
+    def start(stage: str) -> str:
+        run = client.runs.start(**PLAN)["run"]
+        with Client(deputy) as second:
+            for step in STAGES[: STAGES.index(stage) + 1]:
+                until(lambda step=step: state(client, run, step).startswith("waiting"))
+                if step != stage:
+                    move_on(client, second, run, step)
+        return run
+
+    return start
+
+
+def state(client, run: str, step: str) -> str:
+    return next((one["state"] for one in client.runs.read(run=run)["steps"] if one["step"] == step), "")
+
+
+def move_on(client, second, run: str, step: str) -> None:
+    """Do what the step waits for."""
+    view = client.runs.read(run=run)
+    now = next(one for one in view["steps"] if one["step"] == step)
+    members = {
+        "judge": {"type": "decide", "option": "contain"},
+        "approve_containment": {"type": "approve", "subject_hash": now["subject_hash"]},
+        "reset_accounts": {"type": "answer", "answer": DONE},
+    }[step]
+    sender = second if step == "approve_containment" else client
+    common = {"command_id": f"test-{run}-{step}", "expected_version": view["version"], "step": step}
+    sender.runs.command(run=run, iteration=now["iteration"], attempt=now["attempt"], **common, **members)
+
+
+def sealed_file(client, place) -> dict[str, str]:
+    (place / "sealed.txt").write_text(client.encrypt("customers.email", "ana@example.org", row="17"))
+    return {}
+
+
+def paused_job(client, _place) -> dict[str, str]:
+    job = running_job(client, _place)["job_0198"]
+    client.reencryptions.pause(job=job)
+    return {"job_0198": job}
+
+
+def running_job(client, _place) -> dict[str, str]:
+    known = [one for one in client.reencryptions.list()["data"] if one["source"] == "archive"]
+    if not known:
+        return {"job_0198": client.reencryptions.create(source="archive", field="customers.email")["job"]}
+    if known[0]["state"] == "paused":
+        client.reencryptions.resume(job=known[0]["job"])
+    return {"job_0198": known[0]["job"]}
+
+
+def evidence(dev_admin, place) -> dict[str, str]:
+    target = place / "evidence"
+    if not target.exists():
+        subprocess.run(["sh", "-c", example("audit export")], cwd=place, env=dev_admin, check=True, capture_output=True)
+    return {}
+
+
+PREPARE = {
+    "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
+    "keys pause": running_job,
+    "keys resume": paused_job,
+    "fields decrypt": sealed_file,
+    "fields mask": sealed_file,
+    "access revoke": lambda client, _: {"0123456789AB": client.tokens.create(subject="svc:billing")["handle"]},
+    "access ungrant": lambda client, _: {"grt_0198": client.grants.add(member="svc:a", role="role:support")["id"]},
+    "access why": lambda client, _: client.grants.add(member="user:local|ana", role="role:support") and {},
+    "logs try": lambda _, place: {"/var/log/nginx/access.log": str(place / "access.log")},
+    "logs unban": lambda client, _: {"dec_0198": client.decisions.create(value="192.0.2.99")["id"]},
+    "run transition": lambda client, _: {"inc_0198": client.incidents.open(title="Down")["id"]},
+}
+STAGE = {
+    "run show": "judge",
+    "run timeline": "judge",
+    "run decide": "judge",
+    "run steer": "judge",
+    "run approve": "approve_containment",
+    "run refuse": "approve_containment",
+    "run answer": "reset_accounts",
+    "run skip": "tell_users",
+}
+SECOND_PERSON = {"run approve", "run refuse"}
+
+
+def variables(dev, place, verb, client, deputy) -> dict[str, str]:
+    """The environment of the one who types."""
+    path = os.pathsep.join([str(place / "bin"), os.environ.get("PATH", os.defpath)])
+    given = {"PATH": path, "GUARD_HOME": str(dev.home)}
+    if verb in SECOND_PERSON:
+        given |= {"GUARD_URL": deputy.url, "GUARD_TOKEN": deputy.token}
+    return environment(**given)
+
+
+def type_in(dev, place, verb, client, deputy, run_at) -> subprocess.CompletedProcess[bytes]:
+    """Type the verb's example."""
+    line, env = example(verb), variables(dev, place, verb, client, deputy)
+    if verb == "verify":
+        evidence(env, place)
+    if verb == "audit export":
+        shutil.rmtree(place / "evidence", ignore_errors=True)
+    replaced = PREPARE[verb](client, place) if verb in PREPARE else {}
+    if verb in STAGE:
+        replaced["run_0198"] = run_at(STAGE[verb])
+    if verb == "access exchange":
+        token = client.tokens.create(subject="user:local|developer", kind="one")["token"]
+        replaced |= {"http://127.0.0.1:8420": dev.server.url, "GUARD_TOKEN=...": f"GUARD_TOKEN={token}"}
+    for made_up, real in replaced.items():
+        assert made_up in line, "the example no longer has what this test replaces"
+        line = line.replace(made_up, real)
+    return subprocess.run(["sh", "-c", line], cwd=place, env=env, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ELSEWHERE])
+def test_an_example_works_as_it_stands(dev, place, client, deputy, run_at, verb):
+    done = type_in(dev, place, verb, client, deputy, run_at)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    answer = json.loads(done.stdout)  # no terminal: the output is JSON
+    assert answer or verb == "plan lint"
+
+
+def test_what_the_examples_left_behind_is_true(dev, place, client):
+    """A few of them once more, with an eye on what they did."""
+    sealed_file(client, place)
+    shown = dev.json(
+        "fields", "decrypt", "customers.email", "billing", "--row", "17", "--file", str(place / "sealed.txt")
+    )
+    assert shown == {"value": "ana@example.org"}
+    masked = dev.json("fields", "mask", "customers.email", "--row", "17", stdin=(place / "sealed.txt").read_bytes())
+    assert masked == {"masked": "a****@e******.org"}
+    banned = dev.json("logs", "ban", "192.0.2.71", "--seconds", "3600")
+    assert dev.json("logs", "check", "192.0.2.71")["decision"] == banned["id"]
+    dev.json("logs", "unban", banned["id"])
+    assert dev.json("logs", "check", "192.0.2.71")["action"] == "none"
+
+
+def test_a_value_that_is_no_text_is_shown_without_harm(dev, client):
+    item = {"field": "customers.email", "context": {"row": "1"}, "plaintext": base64.b64encode(b"\xff\x00a").decode()}
+    sealed = client.fields.encrypt(items=[item])["results"][0]["ciphertext"]
+    shown = dev.json("fields", "decrypt", "customers.email", "billing", "--row", "1", stdin=sealed.encode())
+    assert shown == {"value": "\\xff\x00a"}
+
+
+def test_an_export_is_unpacked_below_its_directory_and_verifies(dev, place):
+    target = place / "again"
+    dev.json("audit", "export", str(target), "--prove", "3", "--as", "admin")
+    assert {path.name for path in target.iterdir()} >= {"checkpoint", "tile"}
+    report = dev.json("verify", str(target))
+    assert report["faults"] == []
+    again = dev.run("audit", "export", str(target), "--as", "admin")
+    assert again.returncode == 2
+    assert "empty or new directory" in json.loads(again.stderr)["detail"]
+
+
+def test_a_run_goes_from_its_first_to_its_last_step_by_hand(dev, client, deputy):
+    """What the runbook asks for, typed verb by verb, by two people."""
+    run = dev.json("run", "start", "credential-stuffing", "--mode", "drill", "--input", "__incident__=practice")["run"]
+    second = {"GUARD_URL": deputy.url, "GUARD_TOKEN": deputy.token}
+    until(lambda: state(client, run, "judge") == "waiting_human")
+    dev.json("run", "decide", run, "judge", "contain", "--reason", "log-ins succeeded")
+    alone = dev.run("run", "approve", run, "approve_containment")
+    assert alone.returncode in {5, 6}
+    assert "second person" in json.loads(alone.stderr)["detail"]
+    dev.json("run", "approve", run, "approve_containment", variables=second)
+    until(lambda: state(client, run, "reset_accounts") == "waiting_human")
+    dev.json("run", "answer", run, "reset_accounts", "--form", json.dumps(DONE))
+    last = dev.json("run", "answer", run, "tell_users", "--form", '{"personal_data_read": false}')
+    assert last["state"] == "completed"
+    kinds = [event["type"] for event in dev.json("run", "timeline", run)["data"]]
+    assert len(kinds) > 10

@@ -1,0 +1,380 @@
+"""Records that event loops write themselves: several loops, loops that end, defects, and the end of the writer."""
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import event, exc
+
+from guard.db.commit import MAX_UNITS, Pipeline, Unit
+from guard.errors import AuditUnavailable, GuardError, Overloaded, StoreUnavailable
+from tests.db.building import PATIENCE_SECONDS, entry_of, held, keep, names, on_writer, queued, rows
+from tests.world import world
+
+
+@pytest.fixture
+def made(tmp_path):
+    with world(tmp_path / "home", queue_limit=2000) as made:
+        yield made
+
+
+@pytest.fixture
+def pipeline(made):
+    return made.guard.pipeline
+
+
+@pytest.fixture
+def path(made):
+    return made.guard.settings.database
+
+
+def recorded(path):
+    """Numbers of the test's records, in the order of the log, which must be dense."""
+    found = rows(path, "SELECT idx, id, n FROM audit_index WHERE tenant = 'acme' ORDER BY idx")
+    assert [n for _, _, n in found] == list(range(len(found)))
+    indexes = [index for (index,) in rows(path, "SELECT idx FROM audit_entries ORDER BY idx")]
+    assert indexes == list(range(len(indexes)))
+    return [int(name.rsplit("-", 1)[1], 16) for _, name, _ in found]
+
+
+def record(number, *, bad=False):
+    """A unit of one record only; a bad one holds what no log can."""
+    entry = entry_of(number)
+    unit = Unit([entry._replace(body=None) if bad else entry])
+    unit.result = number
+    return unit
+
+
+def submitted(pipeline, unit):
+    """Submit *unit* as the running event loop does; the future to await."""
+    unit.waiter = asyncio.get_running_loop().create_future()
+    waiter = unit.waiter
+    pipeline.submit(unit)
+    return waiter
+
+
+async def outcomes(waiters):
+    return await asyncio.wait_for(asyncio.gather(*waiters, return_exceptions=True), PATIENCE_SECONDS)
+
+
+def test_records_of_a_loop_share_commits_and_keep_their_order(pipeline, path):
+    async def client():
+        return await outcomes([submitted(pipeline, record(number)) for number in range(600)])
+
+    assert asyncio.run(client()) == list(range(600))
+    assert recorded(path) == list(range(600))
+
+
+def test_a_record_is_durable_when_its_waiter_hears_of_it(pipeline, path):
+    async def client():
+        seen = []
+        for number in range(20):
+            await submitted(pipeline, record(number))
+            seen.append(len(recorded(path)))
+        return seen
+
+    assert asyncio.run(client()) == list(range(1, 21))
+
+
+def test_loops_and_threads_write_side_by_side_without_a_gap(pipeline, path):
+    async def client(start):
+        answers = []
+        for turn in range(20):
+            numbers = range(start + turn * 10, start + turn * 10 + 10)
+            answers += await outcomes([submitted(pipeline, record(number)) for number in numbers])
+        return answers
+
+    def loop(start):
+        heard.append(asyncio.run(client(start)))
+
+    def thread(start):
+        heard.append([queued(pipeline, record(start + number)).result(PATIENCE_SECONDS) for number in range(40)])
+
+    def worker(start):
+        heard.append([pipeline.wait(keep(f"w{start + number}", number=start + number)) for number in range(40)])
+
+    heard = []
+    targets = [(loop, 0), (loop, 1000), (thread, 2000), (worker, 3000), (thread, 4000)]
+    threads = [threading.Thread(target=target, args=(start,)) for target, start in targets]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(PATIENCE_SECONDS)
+    assert sorted(map(len, heard)) == [40, 40, 40, 200, 200]
+    found = recorded(path)
+    assert len(found) == len(set(found)) == 520
+    for start in (0, 1000):
+        assert [number for number in found if start <= number < start + 1000] == list(range(start, start + 200))
+    assert len(names(path)) == 40
+
+
+def test_a_loop_s_records_count_against_the_limit_and_are_refused_beyond_it(tmp_path):
+    with world(tmp_path / "home", queue_limit=5) as made:
+        pipeline = made.guard.pipeline
+
+        async def client():
+            with held(pipeline):
+                waiters = [submitted(pipeline, record(number)) for number in range(5)]
+                with pytest.raises(Overloaded):
+                    submitted(pipeline, record(5))
+                await asyncio.sleep(0.02)
+                with pytest.raises(Overloaded):
+                    submitted(pipeline, record(6))
+                with pytest.raises(Overloaded):
+                    queued(pipeline, keep("a"))
+            return await outcomes(waiters)
+
+        assert asyncio.run(client()) == list(range(5))
+
+
+def test_a_group_of_a_loop_is_bounded(pipeline, path):
+    async def client():
+        with held(pipeline):
+            waiters = [submitted(pipeline, record(number)) for number in range(MAX_UNITS * 2 + 1)]
+            await asyncio.sleep(0.01)
+        return await outcomes(waiters)
+
+    assert asyncio.run(client()) == list(range(MAX_UNITS * 2 + 1))
+    assert len(recorded(path)) == MAX_UNITS * 2 + 1
+
+
+# loops that end
+
+
+def test_a_loop_that_ended_before_its_turn_holds_up_nobody(pipeline, path):
+    """Its record was made, so it is written; the next loop is answered as if nothing had been."""
+    loop = asyncio.new_event_loop()
+    unit = record(1)
+    unit.waiter = loop.create_future()
+    pipeline.submit(unit)
+    loop.close()
+
+    async def client():
+        return await outcomes([submitted(pipeline, record(number)) for number in (2, 3)])
+
+    assert asyncio.run(client()) == [2, 3]
+    pipeline.stop()
+    assert sorted(recorded(path)) == [1, 2, 3]
+
+
+def test_a_loop_that_ended_while_another_was_busy_holds_up_nobody(pipeline, path):
+    loop = asyncio.new_event_loop()
+
+    async def client():
+        with held(pipeline):
+            unit = record(1)
+            unit.waiter = loop.create_future()
+            pipeline.submit(unit)
+            loop.close()
+            waiter = submitted(pipeline, record(2))
+            await asyncio.sleep(0.02)  # its turn has come and found the connection taken
+        return await outcomes([waiter])
+
+    assert asyncio.run(client()) == [2]
+    pipeline.stop()
+    assert sorted(recorded(path)) == [1, 2]
+
+
+def test_records_of_an_ended_loop_are_written_when_the_connection_is_free(pipeline, path):
+    async def client():
+        submitted(pipeline, record(1)).cancel()
+        await asyncio.sleep(0.01)
+
+    with held(pipeline):
+        asyncio.run(client())
+    pipeline.wait(keep("next", number=2))
+    pipeline.stop()
+    assert sorted(recorded(path)) == [1, 2]
+
+
+def test_many_short_loops_after_each_other_are_all_answered(pipeline, path):
+    async def client(number):
+        return await outcomes([submitted(pipeline, record(number))])
+
+    assert [asyncio.run(client(number)) for number in range(30)] == [[number] for number in range(30)]
+    assert recorded(path) == list(range(30))
+
+
+# defects and the end
+
+
+def test_a_record_that_cannot_be_written_is_told_and_the_rest_goes_on(pipeline, path):
+    async def client():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        bad = await outcomes([submitted(pipeline, record(number, bad=number == 1)) for number in range(3)])
+        good = await outcomes([submitted(pipeline, record(number)) for number in (3, 4)])
+        return bad, good
+
+    bad, good = asyncio.run(client())
+    assert {type(one) for one in bad} == {AuditUnavailable}
+    assert good == [3, 4]
+    assert pipeline.wait(keep("after", number=5)) == "after"
+    assert recorded(path) == [3, 4, 5]
+
+
+def test_a_log_that_is_broken_for_a_while_leaves_no_gap(pipeline, path):
+    broken = "CREATE TRIGGER broken BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'broken'); END"
+
+    async def client(start):
+        return await outcomes([submitted(pipeline, record(start + number)) for number in range(5)])
+
+    assert asyncio.run(client(0)) == list(range(5))
+    on_writer(pipeline, broken)
+    assert {type(one) for one in asyncio.run(client(10))} == {AuditUnavailable}
+    on_writer(pipeline, "DROP TRIGGER broken")
+    assert asyncio.run(client(20)) == list(range(20, 25))
+    assert recorded(path) == [*range(5), *range(20, 25)]
+
+
+def test_stopping_while_loops_write_answers_every_one_of_their_records(made, path):
+    """Loops submit without pause while the writer stops: each record is committed or refused, and none waits for ever."""
+    made.guard.pipeline.stop()
+    committed = []
+    for turn in range(12):
+        pipeline = Pipeline(made.guard.store, made.guard.log, limit=500, on_fatal=lambda: None)
+        pipeline.start()
+        started = threading.Barrier(3)
+
+        async def client(start, pipeline=pipeline):
+            answers = []
+            for number in range(start, start + 5000):
+                try:
+                    answers.append(submitted(pipeline, record(number)))
+                except (StoreUnavailable, Overloaded) as error:
+                    if isinstance(error, StoreUnavailable):
+                        break
+                    await asyncio.sleep(0)
+                if number % 7 == 0:
+                    await asyncio.sleep(0)
+            return await outcomes(answers)
+
+        def loop(start, started=started, client=client):
+            started.wait(PATIENCE_SECONDS)
+            heard.append(asyncio.run(client(start)))
+
+        heard = []
+        threads = [threading.Thread(target=loop, args=(turn * 20_000 + extra,)) for extra in (0, 10_000)]
+        for thread in threads:
+            thread.start()
+        started.wait(PATIENCE_SECONDS)
+        threading.Event().wait(0.003 * turn)
+        pipeline.stop()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+        assert len(heard) == 2
+        for one in heard[0] + heard[1]:
+            assert isinstance(one, int | GuardError)
+            if isinstance(one, int):
+                committed.append(one)
+    assert sorted(recorded(path)) == sorted(committed)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_the_writer_dies_loops_hear_of_it(made):
+    made.guard.pipeline.stop()
+    pipeline = Pipeline(made.guard.store, made.guard.log, limit=500, on_fatal=lambda: None)
+    pipeline.start()
+
+    def defect(_tx):
+        raise RuntimeError("a defect")
+
+    async def client():
+        with held(pipeline):
+            queued(pipeline, Unit(work=defect)).add_done_callback(lambda _future: None)
+            waiters = [submitted(pipeline, record(number)) for number in range(5)]
+            await asyncio.sleep(0.01)
+        return await outcomes(waiters)
+
+    for error in asyncio.run(client()):
+        assert isinstance(error, GuardError | int)
+    pipeline._thread.join(PATIENCE_SECONDS)
+    assert not pipeline.alive
+
+
+class Slow(tuple):
+    """Records that take their time to be read, as a stalled disk would; tells when somebody reads them."""
+
+    __slots__ = ()
+    reached, go = threading.Event(), threading.Event()
+
+    def __iter__(self):
+        self.reached.set()
+        assert self.go.wait(PATIENCE_SECONDS)
+        return super().__iter__()
+
+
+def test_stopping_in_the_middle_of_what_a_loop_writes_commits_it(made, pipeline, path):
+    Slow.reached.clear()
+    Slow.go.clear()
+    unit, heard = record(1), []
+    unit.entries = Slow(unit.entries)
+
+    async def client():
+        return await outcomes([submitted(pipeline, unit)])
+
+    loop = threading.Thread(target=lambda: heard.append(asyncio.run(client())))
+    stopper = threading.Thread(target=pipeline.stop)
+    loop.start()
+    assert Slow.reached.wait(PATIENCE_SECONDS)
+    stopper.start()
+    stopper.join(0.2)
+    Slow.go.set()
+    stopper.join(PATIENCE_SECONDS)
+    loop.join(PATIENCE_SECONDS)
+    assert not stopper.is_alive()
+    assert heard == [[1]]
+    assert recorded(path) == [1]
+
+
+@pytest.mark.parametrize("who", ["loop", "thread"])
+def test_a_transaction_that_cannot_begin_is_told_and_the_next_one_can(made, pipeline, path, who):
+    faults = [exc.OperationalError("BEGIN", None, Exception("disk I/O error"))]
+
+    def broken(_connection):
+        if faults:
+            raise faults.pop()
+
+    async def client(number):
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        return await outcomes([submitted(pipeline, record(number))])
+
+    event.listen(made.guard.store.writer_engine, "begin", broken)
+    if who == "loop":
+        (error,) = asyncio.run(client(1))
+    else:
+        error = queued(pipeline, record(1)).exception(PATIENCE_SECONDS)
+    assert isinstance(error, AuditUnavailable)
+    assert asyncio.run(client(2)) == [2]
+    assert queued(pipeline, record(3)).result(PATIENCE_SECONDS) == 3
+    assert recorded(path) == [2, 3]
+
+
+class Ending:
+    """A waiter on a loop that looks open and is closed by the time that anybody calls it."""
+
+    def get_loop(self):
+        return self
+
+    def is_closed(self):
+        return False
+
+    def done(self):
+        return False
+
+    def call_soon(self, *_):
+        pass
+
+    def call_soon_threadsafe(self, *_):
+        raise RuntimeError("Event loop is closed")
+
+
+@pytest.mark.parametrize("work", [False, True])
+def test_a_loop_that_closes_at_the_last_moment_does_not_end_the_writer(pipeline, path, work):
+    unit = keep("a", number=1) if work else record(1)
+    unit.waiter = Ending()
+    with held(pipeline):
+        pipeline.submit(unit)
+    assert pipeline.wait(keep("next", number=2)) == "next"
+    assert pipeline.alive
+    pipeline.stop()
+    assert sorted(recorded(path)) == [1, 2]
