@@ -251,6 +251,7 @@ class Pipeline:
         """Commit what an event loop was writing when the end came."""
         rest: list[Unit] = []
         self._take_connection(tx, rest)
+        self._drain(rest)
         if rest and self._prepare(tx, rest) and self._settle(tx, rest):
             self._deliver(rest)
 

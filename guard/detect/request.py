@@ -9,8 +9,10 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from guard.detect.formats import NO_REQUEST, SECRET
 from guard.detect.path import canonical_path, decode_target, mask_query
+
+NO_REQUEST: Final = "no_request"
+SECRET: Final = "secret"  # noqa: S105 - the flag that a secret was masked, not one
 
 Request = tuple[tuple[str | None, ...], tuple[str, ...]]
 """The columns method, target, decoded, path_raw, path, query, host, proto; and the flags, sorted."""

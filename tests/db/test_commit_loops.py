@@ -233,7 +233,7 @@ def test_stopping_while_loops_write_answers_every_one_of_their_records(made, pat
     for turn in range(12):
         pipeline = Pipeline(made.guard.store, made.guard.log, limit=500, on_fatal=lambda: None)
         pipeline.start()
-        started = threading.Barrier(3)
+        started, heard = threading.Barrier(3), []
 
         async def client(start, pipeline=pipeline):
             answers = []
@@ -248,12 +248,11 @@ def test_stopping_while_loops_write_answers_every_one_of_their_records(made, pat
                     await asyncio.sleep(0)
             return await outcomes(answers)
 
-        def loop(start, started=started, client=client):
+        def loop(start, started=started, client=client, heard=heard):
             started.wait(PATIENCE_SECONDS)
             heard.append(asyncio.run(client(start)))
 
-        heard = []
-        threads = [threading.Thread(target=loop, args=(turn * 20_000 + extra,)) for extra in (0, 10_000)]
+        threads = [threading.Thread(target=loop, args=(turn * 20_000 + extra, heard)) for extra in (0, 10_000)]
         for thread in threads:
             thread.start()
         started.wait(PATIENCE_SECONDS)

@@ -49,10 +49,18 @@ def test_an_incident_with_a_plan_starts_its_run(staff):
 
 
 def test_a_run_by_hand_needs_no_incident_and_takes_inputs(staff):
-    run = staff.call("carla", "runs.start", plan="twice", mode="drill", inputs=PRACTICE)
-    assert (run.incident, run.mode) == (None, "drill")
+    run = staff.call("carla", "runs.start", plan="twice", mode="live", inputs=PRACTICE)
+    assert (run.incident, run.mode) == (None, "live")
     staff.beat()
     assert staff.versions() == 3
+
+
+def test_a_drill_walks_the_plan_and_touches_nothing(staff):
+    run = staff.call("carla", "runs.start", plan="twice", mode="drill", inputs=PRACTICE)
+    staff.beat()
+    assert staff.versions() == 1
+    done = [one.type for one in staff.call("carla", "runs.read", run=run.run).timeline]
+    assert done.count("effect_succeeded") == 2
 
 
 @pytest.mark.parametrize(

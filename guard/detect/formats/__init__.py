@@ -17,11 +17,9 @@ MAX_LINE_BYTES: Final = 65_536
 
 TRUNCATED: Final = "truncated"
 RAW_BYTES: Final = "raw_bytes"
-NO_REQUEST: Final = "no_request"
 SHORT: Final = "short"
 EXTRA: Final = "extra"
 BROKEN_QUOTES: Final = "broken_quotes"
-SECRET: Final = "secret"  # noqa: S105 - the flag that a secret was masked, not one
 
 
 class Reason(StrEnum):
