@@ -31,6 +31,7 @@ import guard.vault.operations
 import guard.vault.reencryption
 from guard import __version__
 from guard.access.doorkeeper import Doorkeeper
+from guard.access.model import check_model
 from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
@@ -267,7 +268,8 @@ def _record_start(guard: Guard) -> None:
 
 
 def _access_policy(settings: Settings) -> tuple[str, Any]:
-    model = _read(settings.policies / "access" / "model.conf")
+    path = settings.policies / "access" / "model.conf"
+    model = check_model(_read(path), _shown(settings, path))
     path = settings.policies / "access" / "roles.csv"
     return model, parse_rows(_read(path), _shown(settings, path))
 

@@ -9,6 +9,10 @@ import sqlite3
 
 import pytest
 
+from guard.app import build
+from guard.cli.session import EXIT
+from guard.errors import GuardError
+from guard.settings import load
 from tests.cli.processes import ROOT, Server, guard, told
 
 RETRY, INVALID = 75, 2
@@ -40,24 +44,29 @@ def state(home) -> dict[str, str]:
 
 
 def refused(home, status: int, code: str, *, variables=None) -> str:
-    """Start on *home*; the sentence of the refusal."""
+    """Start on *home*, as `guard serve` does; the sentence of the refusal. A few do it in a process, see `typed`."""
     before = state(home)
-    for verb, options in (("serve", ["--port", "0"]), ("worker", [])):
-        done = guard(verb, "--home", str(home), *options, variables=variables)
-        assert done.returncode == status, done.stderr.decode()
-        assert done.stdout == b""
-        members = json.loads(done.stderr)
-        assert members["code"] == code
-        assert "Traceback" not in done.stderr.decode()
-        assert state(home) == before
-    table = guard("serve", "--home", str(home), "--port", "0", "-o", "table", variables=variables)
-    line, *rest = table.stderr.decode().splitlines()
-    assert table.returncode == status
-    assert line.startswith("guard: ")
-    assert line.endswith(f"[{code}]")
-    assert all(more.startswith("  ") for more in rest), "findings may follow, each on a line of its own"
+    with pytest.raises(GuardError) as refusal:
+        build(load(home, {}, variables or {})).close()
+    error = refusal.value
+    assert (EXIT[error.kind], error.code) == (status, code), error.detail
+    assert "\n" not in error.detail + error.hint
     assert state(home) == before
-    return members["detail"] + " " + members["hint"]
+    return f"{error.detail} {error.hint}"
+
+
+def typed(home, status: int, code: str, *, variables=None) -> None:
+    """The same by the command itself: JSON where there is no terminal, one line where a table is asked for."""
+    before = state(home)
+    for verb, form in (("serve", []), ("dev", []), ("worker", ["-o", "table"])):
+        done = guard(verb, "--home", str(home), *form, variables=variables)
+        assert (done.returncode, done.stdout) == (status, b""), done.stderr.decode()
+        text = done.stderr.decode()
+        assert "Traceback" not in text
+        line, *rest = text.splitlines()
+        assert f"[{code}]" in line if form else json.loads(text)["code"] == code
+        assert all(more.startswith("  ") for more in rest), "findings may follow, each on a line of its own"
+        assert state(home) == before
 
 
 def write_key(home, content: bytes, mode: int = 0o600) -> None:
@@ -88,7 +97,11 @@ def test_a_root_key_that_others_may_read(home, mode):
     assert f"{mode:04o}" in sentence
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"canary" * 8, b"0" * 63, b"0" * 66, os.urandom(32)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"canary" * 8, b"0" * 63, b"0" * 66, bytes(range(200, 232))],
+    ids=["empty", "newline", "words", "short", "long", "raw"],
+)
 def test_what_is_no_root_key_is_not_shown(home, content):
     write_key(home, content)
     assert "canary" not in refused(home, RETRY, "GRD-SEAL-003")
@@ -143,6 +156,7 @@ def test_a_database_of_a_newer_release(home):
 def test_a_database_of_another_program(home):
     (home / "guard.db").unlink()
     with sqlite3.connect(home / "guard.db") as database:
+        database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE alembic_version (version_num TEXT)")
         database.execute("INSERT INTO alembic_version VALUES ('somebody else')")
     database.close()
@@ -195,16 +209,24 @@ def test_a_malformed_file_is_named(own, home, name, text, code):
     assert name.rpartition("/")[2] in refused(home, INVALID, code)
 
 
+BUNDLED = (ROOT / "policies" / "access" / "model.conf").read_text()
 MODELS = {
     "nothing": "",
     "no model": "wanda canary",
     "without a matcher": "[request_definition]\nr = sub, dom, obj, act\n",
     "of another shape": "[request_definition]\nr = a\n[policy_definition]\np = a\n[policy_effect]\ne = some(where (p.eft == allow))\n[matchers]\nm = r.a == p.a\n",
+    "with a function that is none": BUNDLED.replace("actMatch", "nopeMatch"),
+    "with a matcher cut off": BUNDLED.rstrip()[:-1],
+    "without its roles": BUNDLED.replace("g = _, _, _", "g = _"),
+    "where an allow beats a deny": BUNDLED.replace(" && !some(where (p.eft == deny))", ""),
+    "that looks at no role": BUNDLED.replace("g(r.sub, p.sub, r.dom) && ", ""),
+    "that looks at no resource": BUNDLED.replace(" && resMatch(r.obj, p.obj)", ""),
+    "that looks at no action": BUNDLED.replace("actMatch(r.act, p.act) && ", ""),
     "that allows everything": "[request_definition]\nr = sub, dom, obj, act\n[policy_definition]\np = sub, dom, obj, act, eft\n[role_definition]\ng = _, _, _\n[policy_effect]\ne = some(where (p.eft == allow)) && !some(where (p.eft == deny))\n[matchers]\nm = true\n",
 }
 
 
-@pytest.mark.parametrize("text", [text for name, text in MODELS.items() if "everything" not in name])
+@pytest.mark.parametrize("text", MODELS.values(), ids=MODELS.keys())
 def test_a_malformed_model(own, home, text):
     (own / "policies" / "access" / "model.conf").write_text(text)
     sentence = refused(home, INVALID, "GRD-AUTHZ-004")
@@ -227,25 +249,18 @@ def test_a_missing_file_is_named(own, home, name, code):
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "code"),
     [
-        "policies/access/roles.csv",
-        "policies/fields/customers.yaml",
-        "policies/detections/login.yaml",
-        "runbooks/region-outage.yaml",
+        ("policies/access/roles.csv", "GRD-AUTHZ-004"),
+        ("policies/fields/customers.yaml", "GRD-AUTHZ-004"),
+        ("policies/detections/login.yaml", "GRD-DETECT-001"),
+        ("runbooks/region-outage.yaml", "GRD-RUNBOOK-001"),
     ],
 )
-def test_a_file_that_is_no_text(own, home, name):
+def test_a_file_that_is_no_text(own, home, name, code):
     (own / name).write_bytes(b"\xff\xfe\x00canary")
-    assert "canary" not in refused(home, INVALID, {"p": "GRD", "r": "GRD"}[name[0]] + CODES[name])
+    assert "canary" not in refused(home, INVALID, code)
 
-
-CODES = {
-    "policies/access/roles.csv": "-AUTHZ-004",
-    "policies/fields/customers.yaml": "-AUTHZ-004",
-    "policies/detections/login.yaml": "-DETECT-001",
-    "runbooks/region-outage.yaml": "-RUNBOOK-001",
-}
 
 # Settings
 
@@ -310,6 +325,30 @@ def test_a_mistake_on_a_new_home_leaves_nothing_behind(tmp_path):
     done = guard("serve", "--home", str(tmp_path / "home"), "--port", "0", variables={"GUARD_PORTT": "1"})
     assert done.returncode == INVALID
     assert list(tmp_path.iterdir()) == []
+
+
+TYPED = {
+    "another root key": (lambda home: write_key(home, secrets.token_hex(32).encode()), RETRY, "GRD-SEAL-001"),
+    "a damaged database": (lambda home: DAMAGE["its first page"](home / "guard.db"), RETRY, "GRD-STORE-001"),
+    "a wrong setting": (lambda home: append(home / "guard.toml", "prot = 1\n"), INVALID, "GRD-CONF-001"),
+    "no policies": (lambda home: append(home / "guard.toml", 'policies = "/"\n'), INVALID, "GRD-AUTHZ-004"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "status", "code"), TYPED.values(), ids=TYPED.keys())
+def test_the_command_says_it_in_one_line(home, spoil, status, code):
+    spoil(home)
+    typed(home, status, code)
+
+
+def test_a_plan_s_findings_follow_line_by_line(own, home):
+    append(own / "runbooks" / "region-outage.yaml", "nope: 1\n")
+    done = guard("serve", "--home", str(home), "-o", "table")
+    line, *rest = done.stderr.decode().splitlines()
+    assert done.returncode == INVALID
+    assert line.endswith("[GRD-RUNBOOK-001]")
+    assert rest
+    assert all(more.startswith("  ") for more in rest)
 
 
 def test_the_sound_home_starts(home):

@@ -171,7 +171,7 @@ def test_the_loops_run_alone_as_worker_and_own_the_home_meanwhile(tmp_path):
 def checkpoints(home) -> int:
     """How many checkpoints the store holds."""
     with sqlite3.connect(f"file:{home / 'guard.db'}?mode=ro", uri=True) as database:
-        count = database.execute("SELECT count(*) FROM checkpoints").fetchone()[0]
+        count = database.execute("SELECT count(*) FROM audit_checkpoints").fetchone()[0]
     database.close()
     return count
 
