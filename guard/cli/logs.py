@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -191,7 +192,7 @@ def _open(file: Path) -> BinaryIO:
 def _line(source: BinaryIO, file: Path) -> bytes:
     try:
         line = source.readline(MAX_LINE_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"Expected to read {file} to its end, got: {error}; it may be cut off.") from None
     if len(line) > MAX_LINE_BYTES:
         raise InvalidInput(f"Expected lines of at most {MAX_LINE_BYTES} bytes in {file}, got a longer one.")
@@ -201,5 +202,5 @@ def _line(source: BinaryIO, file: Path) -> bytes:
 def _read(source: BinaryIO, file: Path, size: int) -> bytes:
     try:
         return source.read(size)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"Expected to read {file}, got: {error}; it may be cut off.") from None

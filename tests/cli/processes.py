@@ -74,7 +74,11 @@ class Server:
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.await_line("guard runs" if verb == "worker" else "guard serves")
+        try:
+            self.await_line("guard runs" if verb == "worker" else "guard serves")
+        except AssertionError:
+            self.process.kill()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shlex
 import signal
 import socket
@@ -20,9 +19,7 @@ PRIVATE = {"client.json", "admin.json", "root.key", "guard.db", "lock"}
 
 
 def free(home) -> bool:
-    """Whether another process could take the home: the start of one more gets as far as its settings."""
-    done = guard("serve", "--home", str(home), variables={"GUARD_PORTT": "1"})
-    assert "GUARD_PORTT" in told(done)
+    """Whether another process could take the home."""
     with (home / "lock").open("r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +53,8 @@ def test_dev_serves_what_needs_no_token(dev):
 def test_the_home_is_found_by_option_by_variable_and_by_nearness(tmp_path):
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
-    with Server(tmp_path / ".guard", typed=["--port", "0"], cwd=tmp_path) as server:
+    typed = shlex.split(example("dev").replace("8420", "0"))[2:]
+    with Server(tmp_path / ".guard", typed=typed, cwd=tmp_path) as server:
         assert str(tmp_path / ".guard") in server.said, "without --home it is ./.guard"
         ways = (
             guard("access", "whoami", "--home", str(server.home)),
@@ -72,36 +70,26 @@ def test_the_home_is_found_by_option_by_variable_and_by_nearness(tmp_path):
         assert "start it" in told(nobody)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_it_in_order(tmp_path, number, status):
-    home = tmp_path / "home"
-    server = Server(home)
-    with Wire(server.port) as idle, Wire(server.port) as unfinished:
-        assert idle.ask("GET", "/livez").status == 200
-        unfinished.send(request_bytes("GET", "/livez")[:-2])
-        assert server.stop(number) == status
-    assert "Traceback" not in server.said
-    assert free(home)
-    assert not (home / "guard.db-wal").exists(), "the store was closed, not abandoned"
-    with sqlite3.connect(home / "guard.db") as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    database.close()
-
-
-def test_what_was_acknowledged_before_the_end_is_there_after_it(tmp_path):
-    home = tmp_path / "home"
-    for end in (Server.kill, Server.stop):
-        with Server(home) as server:
-            made = guard("run", "open", f"before {end.__name__}", "--home", str(home))
-            assert made.returncode == 0
-            end(server)
+def test_it_ends_in_order_and_what_was_acknowledged_before_is_there_after(tmp_path):
+    """By SIGTERM, by Ctrl-C and by a kill; in a directory whose name has blanks and Chinese, in a locale without them."""
+    home, english = tmp_path / "数据 目录", {"LC_ALL": "C"}
+    for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        server = Server(home, variables=english)
+        with Wire(server.port) as idle, Wire(server.port) as unfinished:
+            assert idle.ask("GET", "/livez").status == 200
+            unfinished.send(request_bytes("GET", "/livez")[:-2])
+            assert guard("run", "open", f"before {number.name}", "--home", str(home), variables=english).returncode == 0
+            assert server.stop(number) == status
+        assert "Traceback" not in server.said
+        assert free(home)
+        assert (home / "guard.db-wal").exists() == (number == signal.SIGKILL), (
+            "else the store was closed, not abandoned"
+        )
     with Server(home):
         listed = json.loads(guard("run", "incidents", "--home", str(home)).stdout)["data"]
-        assert [one["title"] for one in listed] == ["before stop", "before kill"]
-        log = json.loads(
-            guard("audit", "list", "--action", "services.start", "--as", "admin", "--home", str(home)).stdout
-        )
-        assert len(log["data"]) == 3
+        assert [one["title"] for one in listed] == ["before SIGKILL", "before SIGINT", "before SIGTERM"]
+        started = guard("audit", "list", "--action", "services.start", "--as", "admin", "--home", str(home))
+        assert len(json.loads(started.stdout)["data"]) == 4
 
 
 def test_an_occupied_port_is_one_sentence_and_the_home_is_free_again(tmp_path):
@@ -119,27 +107,28 @@ def test_an_occupied_port_is_one_sentence_and_the_home_is_free_again(tmp_path):
     assert not (home / "client.json").exists(), "nobody is sent to a server that never was"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "nope.invalid"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
 def test_an_address_that_is_not_to_be_served_is_refused(tmp_path, host):
     done = guard("serve", "--home", str(tmp_path / "home"), "--host", host, "--port", "0")
     assert done.returncode == 2
     assert json.loads(done.stderr)["code"] == "GRD-CONF-001"
 
 
-def test_the_first_start_of_serve_gives_one_token_that_works_once(tmp_path):
+def test_the_first_starts_of_serve_give_a_token_that_works_once(tmp_path):
     home = tmp_path / "home"
+    typed = [*shlex.split(example("serve").replace("/var/lib/guard", str(home)))[2:], "--port", "0"]
+    with Server(home, "serve", typed=typed) as server:
+        unused = server.await_line("No administrator").split()[-1]
     with Server(home, "serve") as server:
         token = server.await_line("No administrator").split()[-1]
         assert token.startswith("grd_one_")
+        assert token != unused, "one that nobody used is given anew"
         assert server.said.count("grd_") == 1
         once = {"GUARD_URL": server.url, "GUARD_TOKEN": token}
         assert guard("access", "tenants", variables=once).returncode == 5, "it can do nothing else"
-        typed = shlex.split(example("access exchange"))[-3:]
-        assert typed == ["guard", "access", "exchange"]
-        first = guard(*typed[1:], variables=once)
+        first = guard("access", "exchange", variables=once)
         assert first.returncode == 0, first.stderr.decode()
-        second = guard(*typed[1:], variables=once)
-        assert second.returncode == 4
+        assert guard("access", "exchange", variables=once).returncode == 4
         personal = {"GUARD_URL": server.url, "GUARD_TOKEN": json.loads(first.stdout)["token"]}
         assert guard("access", "tenant", "acme", variables=personal).returncode == 0
         assert not (home / "client.json").exists(), "serve leaves no token in a file"
@@ -147,24 +136,15 @@ def test_the_first_start_of_serve_gives_one_token_that_works_once(tmp_path):
         assert "grd_" not in server.said
 
 
-def test_a_first_token_that_nobody_used_is_given_anew(tmp_path):
-    home = tmp_path / "home"
-    tokens = []
-    for _ in range(2):
-        with Server(home, "serve") as server:
-            tokens.append(server.await_line("No administrator").split()[-1])
-    assert tokens[0] != tokens[1]
-
-
 def test_the_loops_run_alone_as_worker_and_own_the_home_meanwhile(tmp_path):
     home = tmp_path / "home"
     arguments = shlex.split(example("worker").replace("/var/lib/guard", str(home)))[2:]
-    worker = Server(home, "worker", typed=arguments)
-    until(lambda: checkpoints(home) >= 1)
-    taken = guard("serve", "--home", str(home), "--port", "0")
-    assert taken.returncode == 75
-    assert f"process {worker.process.pid}" in told(taken)
-    assert worker.stop() == 0
+    with Server(home, "worker", typed=arguments) as worker:
+        until(lambda: checkpoints(home) >= 1)
+        taken = guard("serve", "--home", str(home), "--port", "0")
+        assert taken.returncode == 75
+        assert f"process {worker.process.pid}" in told(taken)
+        assert worker.stop() == 0
     assert free(home)
 
 
@@ -176,15 +156,6 @@ def checkpoints(home) -> int:
     return count
 
 
-def test_the_examples_of_dev_and_serve_work_with_another_port_and_place(tmp_path):
-    line = example("dev").replace("8420", "0")
-    with Server(tmp_path / ".guard", typed=shlex.split(line)[2:], cwd=tmp_path) as server:
-        assert server.port
-    line = example("serve").replace("/var/lib/guard", str(tmp_path / ".guard"))
-    with Server(tmp_path / ".guard", "serve", typed=[*shlex.split(line)[2:], "--port", "0"]) as server:
-        assert server.port
-
-
 def test_a_supervisor_is_told_when_it_is_ready_and_that_it_lives(tmp_path):
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
@@ -194,11 +165,3 @@ def test_a_supervisor_is_told_when_it_is_ready_and_that_it_lives(tmp_path):
             assert channel.recv(64) == b"READY=1"
             assert channel.recv(64) == b"WATCHDOG=1"
             assert channel.recv(64) == b"WATCHDOG=1"
-
-
-def test_a_home_with_blanks_and_chinese_in_its_name_works(tmp_path):
-    home = tmp_path / "数据 目录"
-    with Server(home, variables={"LC_ALL": "C"}):
-        done = guard("fields", "list", "--home", str(home), variables={"LC_ALL": "C"})
-        assert done.returncode == 0
-    assert os.access(home / "root.key", os.R_OK)

@@ -61,8 +61,7 @@ def on_terminal(dev, *arguments: str, **variables: str) -> tuple[int, bytes]:
     return process.wait(10), b"".join(parts)
 
 
-@pytest.mark.parametrize("output", ["json", "jsonl", "table"])
-@pytest.mark.parametrize("reader", ["head -c 1", "head -1", "true"])
+@pytest.mark.parametrize(("output", "reader"), [("json", "head -1"), ("jsonl", "true"), ("table", "head -c 1")])
 def test_a_reader_that_goes_away_is_no_failure(dev, output, reader):
     with dev.client() as client:
         for _ in range(3):
@@ -87,20 +86,7 @@ def test_jsonl_is_one_object_a_line(dev):
     assert json.loads(dev.run("access", "whoami", "-o", "jsonl").stdout)["tenant"] == "dev"
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        "keys list",
-        "keys jobs",
-        "access tokens",
-        "access grants",
-        "access roles",
-        "logs rules",
-        "logs alerts",
-        "plan list",
-        "fields list",
-    ],
-)
+@pytest.mark.parametrize("verb", ["keys list", "access grants", "access roles", "logs rules", "fields list"])
 def test_a_table_fits_and_carries_no_colour_where_none_is_wanted(dev, verb):
     status, shown = on_terminal(dev, *verb.split(), NO_COLOR="1")
     assert status == 0
@@ -117,16 +103,15 @@ def test_an_error_on_a_terminal_is_a_sentence(dev):
 
 
 @pytest.mark.parametrize(
-    "variables",
+    ("variables", "output"),
     [
-        {"LC_ALL": "C"},
-        {"LC_ALL": "POSIX"},
-        {"LANG": "zh_CN.UTF-8"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "latin-1"},
+        ({"LC_ALL": "C"}, "json"),
+        ({"LC_ALL": "C"}, "table"),
+        ({"LANG": "zh_CN.UTF-8"}, "table"),
+        ({"PYTHONIOENCODING": "ascii"}, "json"),
+        ({"PYTHONIOENCODING": "latin-1"}, "table"),
     ],
 )
-@pytest.mark.parametrize("output", ["json", "table"])
 def test_chinese_text_passes_in_every_locale(dev, variables, output):
     done = dev.run("plan", "show", "credential-stuffing", "--language", "zh", "-o", output, variables=variables)
     assert (done.returncode, done.stderr) == (0, b"")

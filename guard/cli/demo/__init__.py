@@ -25,7 +25,10 @@ def demo(
     Example: guard demo --once
     """
     from guard.cli.demo.story import tell  # drives a server process, so only where the demo runs
+    from guard.cli.logs import fingerprint_of
 
+    if log is not None:
+        fingerprint_of(log)  # one that cannot be read is told now, and not after five checks
     stay = not once and sys.stdout.isatty()
     if not tell(session, log=log, keep=keep, stay=stay):
         raise typer.Exit(1)

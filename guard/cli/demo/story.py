@@ -1,12 +1,13 @@
 """The eight lines of the demo, in order. Each checks what it prints, and a check that fails ends the demo."""
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from guard.cli.demo import data, night
 from guard.cli.demo.stage import Failed, Stage
-from guard.cli.session import Session
+from guard.cli.session import Session, inert
 from guard.errors import GuardError
 
 STEPS: tuple[tuple[str, Callable[[Stage], str]], ...] = (
@@ -25,16 +26,21 @@ def tell(session: Session, *, log: Path | None, keep: bool, stay: bool) -> bool:
     """Run the demo; True if every check held. With *stay* it then serves until Ctrl-C."""
     stage = Stage(keep=keep)
     stage.log = log
-    began = time.monotonic()
+    began, passed = time.monotonic(), False
     try:
+        for ending in (signal.SIGTERM, signal.SIGHUP):  # end as Ctrl-C does, or the server and the data would stay
+            signal.signal(ending, signal.default_int_handler)
         for number, (title, step) in enumerate(STEPS, 1):
             if not _one(number, title, step, stage):
                 return False
+        passed = True
         print(f"demo passed: {len(STEPS)} of {len(STEPS)} in {time.monotonic() - began:.1f} s")
         if stay:
             _stay(session, stage)
     except KeyboardInterrupt:
-        session.say("\nguard demo: ended; its data is removed.")
+        session.say("\nguard demo: ended." if keep else "\nguard demo: ended; its data is removed.")
+        if not passed:
+            raise
     finally:
         if keep:
             session.say(f"data kept in {stage.folder}")
@@ -54,7 +60,7 @@ def _one(number: int, title: str, step: Callable[[Stage], str], stage: Stage) ->
         return False
     print(f" [{number}/{len(STEPS)}] {title}  ({time.monotonic() - began:.1f} s)", flush=True)
     for line in told.splitlines():
-        print(f"       {line}", flush=True)
+        print(f"       {inert(line)}", flush=True)  # a line of the customer's own log can hold anything
     return True
 
 
