@@ -104,9 +104,9 @@ class Denied(GuardError):
 
 
 class EscalationDenied(GuardError):
-    """A grant would give more than its giver holds."""
+    """A grant of a role, or to a subject, that is reserved for guard itself or for the platform's tenant."""
 
-    code, title, kind = "GRD-AUTHZ-002", "Cannot give what is not held", Kind.DENIED
+    code, title, kind = "GRD-AUTHZ-002", "Reserved role or subject", Kind.DENIED
 
 
 class LastAdmin(GuardError):
@@ -233,7 +233,7 @@ class AuditUnavailable(GuardError):
 
 
 class AuditOutcomeUnknown(GuardError):
-    """The commit's outcome is unknown; repeat with the same Idempotency-Key."""
+    """The commit's outcome is unknown; the audit log tells it after the restart."""
 
     code, title, kind = "GRD-AUDIT-002", "Outcome unknown", Kind.UNAVAILABLE
 

@@ -401,7 +401,7 @@ class Pipeline:
             log.critical("commit_outcome_unknown", cause=type(error).__name__)
             raise AuditOutcomeUnknown(
                 "The store failed while committing, so it is unknown whether this happened; "
-                "repeat it with the same Idempotency-Key once the service is back."
+                "once the service is back, look in the audit log whether it did before you repeat it."
             ) from None
 
     def _fail(self, group: Sequence[Unit], error: GuardError) -> None:

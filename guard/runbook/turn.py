@@ -84,8 +84,12 @@ class Turn:
             message = f"The step '{command.path}' is at attempt {found.attempt}; the command names another."
             raise Conflict(message, path=command.path, iteration=found.iteration, attempt=found.attempt)
         if found.state not in states:
-            settled = "" if found.state in UNDER_WAY else f" since {found.by} settled it"
-            message = f"The step '{command.path}' is {found.state.value}{settled}; this cannot be done to it now."
+            message = f"The step '{command.path}' is {found.state.value}; this cannot be done to it now."
+            if found.state not in UNDER_WAY:
+                message = (
+                    f"The step '{command.path}' was settled by {found.by} ({found.state.value}); "
+                    "the run's timeline shows how."
+                )
             raise Conflict(message, path=command.path, state=found.state.value, by=found.by, since_us=found.since_us)
         return found
 

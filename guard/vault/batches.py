@@ -56,10 +56,10 @@ def seal(
         except ValueError:  # binascii.Error, and text that is not ASCII
             results[position] = {"problem": problem(InvalidRequest(NOT_BASE64))}
     for position, answer in zip(places, sealer.seal_many(ready), strict=True):
-        if isinstance(answer, GuardError):
-            results[position] = {"problem": problem(answer)}
-        else:
+        if isinstance(answer, str):
             results[position] = {"ciphertext": answer, "key_version": version}
+        else:
+            results[position] = {"problem": problem(answer)}
 
 
 def seal_one(sealer: Sealer, version: int, policy: FieldPolicy, item: Item) -> dict[str, Any]:

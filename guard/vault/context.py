@@ -25,9 +25,9 @@ HEADER_BYTES: Final = 16
 MAX_FIELDS: Final = 32
 """A cell is named by a handful of fields; 32 leaves room and bounds the work of one item."""
 MAX_VALUE_BYTES: Final = 4096
-MAX_FAST_CHARACTERS: Final = 256
-"""A row this short leaves a context far below its limit, whatever else is in it was checked when shared."""
 """Identifiers are short; a larger value is content and belongs into the plaintext."""
+MAX_FAST_CHARACTERS: Final = 256
+"""A longer row is bound the general way, which asks for every limit."""
 MAX_CONTEXT_BYTES: Final = 16 * 1024
 """Bounds what one item of a batch may cost in hashing."""
 
@@ -36,6 +36,7 @@ _U32: Final = struct.Struct(">I")
 _pack_u32: Final = _U32.pack
 _HEAD_BYTES: Final = len(PREFIX) + HEADER_BYTES
 _UUID_BYTES: Final = 16
+_TEXT: Final = b"\x01"
 _I64_BYTES: Final = 8
 
 
@@ -47,7 +48,7 @@ def encode_value(value: Value) -> bytes:
     """
     if isinstance(value, str):  # first, because nearly all values are strings
         try:
-            tag, raw = b"\x01", value.encode()
+            tag, raw = _TEXT, value.encode()
         except UnicodeEncodeError:
             raise InvalidContext("A context string is valid Unicode; a lone surrogate came.") from None
     elif value is None:
@@ -122,7 +123,7 @@ def check_size(raw: bytes) -> bytes:
 class Template:
     """The canonical bytes of a context whose `varying` fields differ from value to value; `fill` splices them in."""
 
-    __slots__ = ("_segments",)
+    __slots__ = ("_before_text", "_is_fast", "_segments")
 
     def __init__(self, header: bytes, shared: Mapping[str, Value], varying: tuple[str, ...]) -> None:
         """Raises InvalidContext as `encode`, or if `varying` is not sorted or names a field of `shared`."""
@@ -138,6 +139,9 @@ class Template:
                 cuts.append(current)
                 current = b""
         self._segments = (*cuts, current)
+        self._before_text = self._segments[0] + _TEXT
+        longest = len(self._before_text) + _U32.size + MAX_FAST_CHARACTERS + len(current)
+        self._is_fast = len(cuts) == 1 and longest <= MAX_CONTEXT_BYTES
 
     def fill(self, values: tuple[Value, ...]) -> bytes:
         """Exactly what `encode` gives for all fields together.
@@ -147,15 +151,15 @@ class Template:
             InternalError: not one value per varying field.
         """
         segments = self._segments
+        if self._is_fast and len(values) == 1:
+            # Nearly every value is bound to one short row; the general way costs three times as much.
+            row = values[0]
+            if type(row) is str and row.isascii() and 0 < len(row) <= MAX_FAST_CHARACTERS:
+                return self._before_text + _pack_u32(len(row)) + row.encode() + segments[1]
         if len(values) + 1 != len(segments):
             raise InternalError(
                 f"One value is needed for each of {len(segments) - 1} varying fields; {len(values)} came."
             )
-        if len(values) == 1 and type(values[0]) is str and 0 < len(values[0]) <= MAX_FAST_CHARACTERS:
-            # Nearly every value is bound to one short row; the general way costs three times as much.
-            raw = values[0].encode("utf-8", "surrogatepass")
-            if len(raw) == len(values[0]):  # ASCII, so no surrogate can be in it
-                return segments[0] + b"\x01" + _pack_u32(len(raw)) + raw + segments[1]
         filled = segments[0]
         for at, value in enumerate(values, 1):
             if not value and (value is None or value == ""):  # 0 and False are names of rows

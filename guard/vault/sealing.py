@@ -68,11 +68,12 @@ class Sealer:
 
     def seal_many(self, items: Iterable[tuple[Varying, bytes]]) -> list[str | GuardError]:
         """One answer per item, in order: its text, or the error that `seal` would raise for it."""
-        seal_one = self.seal
+        header, seal, fill, pad_step = self._header, self._seal, self._fill, self._pad_step
         answers: list[str | GuardError] = []
         for varying, plaintext in items:
             try:
-                answers.append(seal_one(varying, plaintext))
+                value = _padded(plaintext, pad_step) if pad_step else plaintext
+                answers.append(to_text(header + seal(fill(varying), value)))
             except GuardError as error:
                 answers.append(_detached(error))
         return answers

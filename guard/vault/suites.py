@@ -88,16 +88,16 @@ class Suite:
             raise InternalError(f"Suite {self.name} takes a key of {self.key_bytes} bytes; {len(key)} came.")
 
 
-def _check_field(plaintext: bytes) -> None:
-    if len(plaintext) > MAX_FIELD_BYTES:
-        raise BodyTooLarge(
-            f"A field has at most {MAX_FIELD_BYTES} bytes; {len(plaintext)} came.", hint="Seal it as a file."
-        )
+def _too_large(plaintext: bytes) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"A field has at most {MAX_FIELD_BYTES} bytes; {len(plaintext)} came.", hint="Seal it as a file."
+    )
 
 
 def _cobblestone_sealer(key: bytes | bytearray) -> Transform:
     def seal(context: bytes, plaintext: bytes) -> bytes:
-        _check_field(plaintext)
+        if len(plaintext) > MAX_FIELD_BYTES:
+            raise _too_large(plaintext)
         encryptor = Cobblestone256Encryptor(key, context)
         return encryptor.update(plaintext) + encryptor.finalize()
 
@@ -120,7 +120,8 @@ def _siv_sealer(key: bytes | bytearray) -> Transform:
     cipher = AESSIV(key)
 
     def seal(context: bytes, plaintext: bytes) -> bytes:
-        _check_field(plaintext)
+        if len(plaintext) > MAX_FIELD_BYTES:
+            raise _too_large(plaintext)
         return cipher.encrypt(plaintext, [context])
 
     return seal

@@ -1,7 +1,7 @@
 """Schema errors as RFC 9457 members: pointer, code and message of each, never a submitted name or value. No I/O.
 
 Law: pydantic's own texts quote the input, and an unknown member's *name* can be personal data too; so pointers are cut
-at the first part that the schema does not know, and messages come from the table below.
+at the first part that the schema does not know, and messages come from the table below, with the schema's own limits.
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ MAX_PROBLEMS = 20  # enough to mend a body; a hostile one has a thousand
 MESSAGES = {
     "missing": "This member is required.",
     "extra_forbidden": "A member here is not known; remove it.",
-    "string_pattern_mismatch": "The text does not have the required form.",
-    "string_too_long": "The text is too long.",
-    "string_too_short": "The text is too short.",
-    "too_long": "There are too many items.",
-    "too_short": "There are too few items.",
+    "string_pattern_mismatch": "The text does not have the required form ({pattern}).",
+    "string_too_long": "The text is too long; at most {max_length} characters.",
+    "string_too_short": "The text is too short; at least {min_length} characters.",
+    "too_long": "There are too many items; at most {max_length}.",
+    "too_short": "There are too few items; at least {min_length}.",
     "json_invalid": "This is not valid JSON.",
-    "greater_than_equal": "The number is too small.",
-    "less_than_equal": "The number is too large.",
-    "literal_error": "The text is none of the allowed words.",
+    "greater_than_equal": "The number is too small; at least {ge}.",
+    "less_than_equal": "The number is too large; at most {le}.",
+    "literal_error": "The text is none of the allowed words: {expected}.",
     "string_type": "Expected text.",
     "int_type": "Expected a whole number.",
     "bool_type": "Expected true or false.",
@@ -38,13 +38,15 @@ def problems(error: ValidationError, takes: type[Model]) -> list[dict[str, str]]
     """The errors of *error* against the schema of *takes*, at most 20: `{pointer (RFC 6901), code, message}` each."""
     known = _member_names(takes)
     found = []
-    for item in error.errors(include_input=False, include_context=False, include_url=False)[:MAX_PROBLEMS]:
+    for item in error.errors(include_input=False, include_url=False)[:MAX_PROBLEMS]:
         pointer = ""
         for part in item["loc"]:
             if isinstance(part, str) and part not in known:
                 break
             pointer += f"/{part}"
-        message = MESSAGES.get(item["type"], f"The value is not of the required kind ({item['type']}).")
+        # Of the context only what the templates name is used: limits of the schema, nothing that was submitted.
+        template = MESSAGES.get(item["type"], f"The value is not of the required kind ({item['type']}).")
+        message = template.format_map(item.get("ctx", {}))
         found.append({"pointer": pointer or "/", "code": item["type"], "message": message})
     return found
 

@@ -7,7 +7,7 @@ import pytest
 from guard.errors import Conflict, Denied, InvalidRequest, NotFound
 from guard.settings import bundled
 from tests.detect.shipping import NOW, Shipper, guessing, line, scan, sql, stuffing
-from tests.world import START_US, world
+from tests.world import world
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -21,18 +21,6 @@ def shared(tmp_path_factory):
         tmp_path_factory.mktemp("shared") / "home", never_ban=("203.0.113.0/24", "2001:db8:7::5", "192.0.2.77")
     ) as made:
         yield made
-
-
-@pytest.fixture
-def place(shared):
-    """The shared guard, at the time when the world began."""
-    shared.clock.now_us = START_US
-    return shared
-
-
-@pytest.fixture
-def shipper(place):
-    return Shipper(place)
 
 
 # the end and the ladder

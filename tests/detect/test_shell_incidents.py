@@ -8,28 +8,9 @@ import pytest
 
 from guard.errors import AuditUnavailable, GuardError, InternalError
 from tests.detect.shipping import NOW, Shipper, facts, guessing, line, scan, sql, stuffing, text_of, visits
-from tests.world import START_US, world
+from tests.world import world
 
 RAISE = "CREATE TRIGGER refuse BEFORE {} ON {} BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """One guard; each test has a tenant of its own."""
-    with world(tmp_path_factory.mktemp("shared") / "home") as made:
-        yield made
-
-
-@pytest.fixture
-def place(shared):
-    """The shared guard, at the time when the world began."""
-    shared.clock.now_us = START_US
-    return shared
-
-
-@pytest.fixture
-def shipper(place):
-    return Shipper(place)
 
 
 def refusing(place, table, act="INSERT"):

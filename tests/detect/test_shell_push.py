@@ -7,32 +7,13 @@ import pytest
 
 from guard.errors import Denied, InvalidRequest
 from tests.detect.shipping import FINGERPRINT, NOW, Shipper, facts, guessing, line, scan, sql, stuffing, text_of, visits
-from tests.world import START_US, world
+from tests.world import world
 
 ATTACKS = sorted(
     visits(-900, 60) + scan(-800) + stuffing(-500) + guessing(-300) + scan(-120, "203.0.113.5"),
     key=lambda each: each.split("[")[1],
 )
 KEPT = "SELECT count(*) FROM detect_rejects WHERE tenant = ?"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """One guard; each test has a tenant of its own."""
-    with world(tmp_path_factory.mktemp("shared") / "home") as made:
-        yield made
-
-
-@pytest.fixture
-def place(shared):
-    """The shared guard, at the time when the world began."""
-    shared.clock.now_us = START_US
-    return shared
-
-
-@pytest.fixture
-def shipper(place):
-    return Shipper(place)
 
 
 @pytest.fixture(scope="module")

@@ -311,6 +311,16 @@ def test_template_keeps_the_limits():
         big.fill(("x" * 4097,))
 
 
+@pytest.mark.parametrize("row", ["a", "a" * 256])
+def test_template_keeps_the_limit_of_the_whole_for_short_rows_too(row):
+    shared = {"a": "x" * 4096, "b": "x" * 4096, "c": "x" * 4096}
+    room = 16384 - len(context.encode(HEADER, shared | {"d": "", "row": row}))
+    full = Template(HEADER, shared | {"d": "x" * room}, ("row",))
+    assert len(full.fill((row,))) == 16384
+    with pytest.raises(InvalidContext, match="at most 16384"):
+        full.fill((row + "a",))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
