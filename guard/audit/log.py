@@ -14,6 +14,7 @@ from guard.audit import note, store
 from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
 from guard.audit.note import Kind, Note, VerifierKey
+from guard.audit.reader import Reader
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
 from guard.audit.tree import Edge, consistency_proof, leaf_hash, root_of
@@ -48,6 +49,10 @@ class Log:
     def size(self) -> int:
         """How many records are durable."""
         return self._state.edge.size
+
+    def reader(self, tx: Tx) -> Reader:
+        """What reads this log in the transaction *tx*."""
+        return Reader(tx)
 
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the head, or create it in a new store.
@@ -122,7 +127,7 @@ class Log:
                 f"Expected the {edge.size} stored records to hash to the log's head, but they do not; "
                 "no checkpoint was signed. Run guard audit export and guard verify to find the record."
             )
-        proof = consistency_proof(signed_size, edge.size, store.node_reader(tx))
+        proof = consistency_proof(signed_size, edge.size, self.reader(tx).node)
         verdict = may_publish(last[0] if last else None, new, proof)
         if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
             raise _no_extension(verdict)
@@ -151,15 +156,15 @@ class Log:
         """The edge over what is stored: the peaks of the part signed before, then every new entry hashed again."""
         if start <= self._reread.size <= end:
             start = self._reread.size
-            return self._reread.extend(leaf_hash(data) for data in store.entries(tx, start, end))
-        node = store.node_reader(tx)
+            return self._reread.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
+        node = self.reader(tx).node
         peaks, at = [], 0
         for level in range(start.bit_length() - 1, -1, -1):
             if start >> level & 1:
                 peaks.append(node(level, at >> level))
                 at += 1 << level
         edge = Edge(start, tuple(peaks))
-        return edge.extend(leaf_hash(data) for data in store.entries(tx, start, end))
+        return edge.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
 
 
 def _no_extension(verdict: Verdict) -> StoreDamaged:

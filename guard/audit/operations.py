@@ -9,6 +9,7 @@ from guard.audit.checkpoint import Head, Verdict
 from guard.audit.export import layout, policy_text
 from guard.audit.log import Log
 from guard.audit.proof import LogProof
+from guard.audit.reader import Reader
 from guard.audit.recorder import Recorder
 from guard.audit.tree import consistency_proof, inclusion_proof
 from guard.catalogue import PLATFORM, Actor, Context, Effect, operation
@@ -53,7 +54,7 @@ def prove_record(ctx: Context, request: wire.ProveRecord) -> wire.RecordProof:
     if entry is None:
         raise NotFound(f"Expected the index of a record of this tenant, got {request.index}; see guard audit list.")
     head, note = _latest(ctx)
-    proof = _proof(ctx.tx, request.index, head, note)
+    proof = _proof(ctx.part(Log).reader(ctx.tx), request.index, head, note)
     return wire.RecordProof(index=request.index, entry=entry.decode(), proof=proof.decode())
 
 
@@ -120,7 +121,7 @@ def prove_consistency(ctx: Context, request: wire.ProveConsistency) -> wire.Cons
     head, _ = _latest(ctx)
     if not request.first <= request.second <= head.checkpoint.size:
         raise InvalidRequest(f"Expected first <= second <= {head.checkpoint.size}, got other sizes; correct them.")
-    hashes = consistency_proof(request.first, request.second, store.node_reader(ctx.tx))
+    hashes = consistency_proof(request.first, request.second, ctx.part(Log).reader(ctx.tx).node)
     texts = [base64.b64encode(one).decode() for one in hashes]
     return wire.ConsistencyProof(first=request.first, second=request.second, hashes=texts)
 
@@ -229,11 +230,11 @@ def _view(ctx: Context, head: Head, note: str) -> wire.CheckpointView:
     )
 
 
-def _proof(tx: Tx, index: int, head: Head, note: str) -> bytes:
+def _proof(reader: Reader, index: int, head: Head, note: str) -> bytes:
     size = head.checkpoint.size
     if index >= size:
         raise InvalidRequest(f"Expected an index below the checkpoint's size {size}; wait for the next checkpoint.")
-    hashes = inclusion_proof(index, size, store.node_reader(tx))
+    hashes = inclusion_proof(index, size, reader.node)
     return LogProof(index, tuple(hashes), note.encode()).encode()
 
 
@@ -241,13 +242,14 @@ def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterato
     size = head.checkpoint.size
     if size == 0:
         raise InternalError("A checkpoint of an empty log was published.")
+    reader = log.reader(tx)
     return layout(
         log.origin,
         [text.encode() for _, text in store.checkpoint_notes(tx, size)],
-        store.entries(tx, 0, size),
-        store.leaf_pages(tx, size),
+        reader.entries(0, size),
+        reader.leaves(size),
         policy_text([log.verifier]),
-        proofs={index: _proof(tx, index, head, note) for index in prove},
+        proofs={index: _proof(reader, index, head, note) for index in prove},
         documents={"verify.py": archive.verifier()},
     )
 

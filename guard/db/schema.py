@@ -79,6 +79,17 @@ index_keys = _table(
     _blob("wrapped"),
     _int("created_us"),
 )
+subject_keys = _table(
+    "subject_keys",
+    _text("tenant", key=True),
+    _text("subject", key=True),
+    _blob("key_id"),
+    _int("kek_version"),
+    _blob("wrapped", null=True),
+    _text("state"),
+    _int("created_us"),
+    _int("changed_us"),
+)
 reencryptions = _table(
     "reencryptions",
     _text("id", key=True),
@@ -184,6 +195,93 @@ audit_exports = _table(
     _text("path"),
     _text("sha256"),
     _int("created_us"),
+)
+
+audit_archive = _table("audit_archive", _text("origin", key=True), _int("archived_size"), _int("min_index"))
+audit_sealed = _table(
+    "audit_sealed",
+    _text("record_id", key=True),
+    _text("field", key=True),
+    _text("tenant"),
+    _text("subject"),
+    _blob("sealed"),
+    _int("expires_us", null=True),
+    Index(None, "tenant", "subject"),
+    Index(None, "expires_us"),
+)
+audit_holds = _table(
+    "audit_holds",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("scope"),
+    _text("target"),
+    _text("matter"),
+    _text("state"),
+    _text("placed_by"),
+    _int("placed_us"),
+    _text("release_asked_by", null=True),
+    _text("released_by", null=True),
+    _int("released_us", null=True),
+    Index(None, "tenant", "state"),
+)
+audit_erasures = _table(
+    "audit_erasures",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("subject"),
+    _text("state"),
+    _text("requested_by"),
+    _int("requested_us"),
+    _text("approved_by", null=True),
+    _int("changed_us"),
+    _int("rows"),
+    Index(None, "tenant", "state"),
+)
+audit_cosignatures = _table(
+    "audit_cosignatures", _int("size", key=True), _text("name", key=True), _text("line"), _int("time_us")
+)
+audit_anchors = _table(
+    "audit_anchors",
+    _text("kind", key=True),
+    _int("size", key=True),
+    _text("note"),
+    _blob("proof", null=True),
+    _text("status"),
+    _int("time_us"),
+)
+audit_export_jobs = _table(
+    "audit_export_jobs",
+    _text("id", key=True),
+    _text("tenant"),
+    _text("format"),
+    _text("filter"),
+    _text("purpose"),
+    _text("state"),
+    _int("size"),
+    _text("note"),
+    _text("detail"),
+    _text("sha256", null=True),
+    _text("created_by"),
+    _int("created_us"),
+    _int("changed_us"),
+)
+audit_export_parts = _table(
+    "audit_export_parts",
+    _text("export", key=True),
+    _int("n", key=True),
+    _int("first"),
+    _int("last"),
+    _int("matched"),
+    _text("sha256"),
+    _int("bytes"),
+)
+audit_sinks = _table(
+    "audit_sinks",
+    _text("name", key=True),
+    _int("next_idx"),
+    _int("acked_us"),
+    _int("failures"),
+    _text("last_error"),
 )
 
 # detect
