@@ -99,7 +99,6 @@ class Exchange:
         "body",
         "disconnected",
         "keep_alive",
-        "message_event",
         "more_body",
         "response_complete",
     )
@@ -117,9 +116,13 @@ class Exchange:
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
-        self.message_event = self
 
     # what the protocol asks of a cycle
+
+    @property
+    def message_event(self) -> "Exchange":
+        """What the protocol tells of more body and of the end: this. Kept, it would be a cycle for the collector."""
+        return self
 
     def recognised(self) -> bool:
         """Whether the ordinary case is at hand: HTTP/1.1, kept open, a body within the limit, and a valid token."""

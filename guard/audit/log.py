@@ -52,7 +52,8 @@ class Log:
 
     def reader(self, tx: Tx) -> Reader:
         """What reads this log in the transaction *tx*."""
-        return Reader(tx)
+        state = self._state
+        return Reader(tx, {_open_tile(state, level): hashes for level, hashes in enumerate(state.open_tiles)})
 
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the head, or create it in a new store.
@@ -171,6 +172,11 @@ def _no_extension(verdict: Verdict) -> StoreDamaged:
     return StoreDamaged(f"Expected the log to extend its last checkpoint, but it is {verdict.value}; restore it.")
 
 
+def _open_tile(state: _State, level: int) -> tuple[int, int]:
+    """Level and number of the unfinished tile of a level."""
+    return level, state.edge.size >> 8 * (level + 1)
+
+
 def _open_tiles(tx: Tx, size: int) -> tuple[tuple[bytes, ...], ...]:
     node = store.node_reader(tx)
     tiles = []
@@ -189,7 +195,7 @@ def _fill_tiles(
     rising: Sequence[bytes] = leaves
     for level, start in enumerate(state.open_tiles):
         hashes = [*start, *rising]
-        number = (state.edge.size >> (8 * level)) // WIDTH
+        _, number = _open_tile(state, level)
         rising = []
         while len(hashes) >= WIDTH:
             full, hashes = hashes[:WIDTH], hashes[WIDTH:]
