@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.operations
+import guard.audit.receipt_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -60,6 +61,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
     guard.audit.operations,
+    guard.audit.receipt_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
     guard.runbook.incident_operations,
@@ -156,8 +158,11 @@ def _assemble(
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
-        signer = bytes(hierarchy.system_secret(tx, "checkpoint_key", 32, clock()).expose())
-        log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
+        signer, receipts = (
+            Ed25519PrivateKey.from_private_bytes(bytes(hierarchy.system_secret(tx, name, 32, clock()).expose()))
+            for name in ("checkpoint_key", "receipt_key")
+        )
+        log = Log(settings.origin, signer, receipts)
         log.load(tx, clock())
         audit_store.expire_intents(tx)
         vault = Vault(hierarchy, policies)

@@ -5,7 +5,7 @@ checkpoint is signed only after the new entries were read back from storage and 
 a stored hash would otherwise be signed for ever.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,6 +15,7 @@ from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
 from guard.audit.note import Kind, Note, VerifierKey
 from guard.audit.reader import Reader
+from guard.audit.receipt import DEFAULT_PROMISE_US, Batch, Signer
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
 from guard.audit.tree import Edge, consistency_proof, leaf_hash, root_of
@@ -22,6 +23,7 @@ from guard.db.commit import Entry
 from guard.db.engine import Tx
 from guard.errors import StoreDamaged
 
+RECEIPT_NAME = "/receipts"  # after the origin: the name of the key that signs receipts
 LEVELS = 8  # tiles of 256: eight levels hold 2^64 records
 
 
@@ -37,9 +39,10 @@ class _State:
 class Log:
     """One log of one origin. `append`, `committed` and `aborted` are called by the pipeline's writer only."""
 
-    def __init__(self, origin: str, signer: Ed25519PrivateKey) -> None:
+    def __init__(self, origin: str, signer: Ed25519PrivateKey, receipts: Ed25519PrivateKey) -> None:
         self.origin = origin
         self._signer = signer
+        self.receipts = Signer.of(f"{origin}{RECEIPT_NAME}", receipts)
         self.verifier = VerifierKey(origin, Kind.ED25519, signer.public_key().public_bytes_raw())
         self._state = _State(Edge(), {}, ((),) * LEVELS)
         self._draft: _State | None = None
@@ -102,6 +105,11 @@ class Log:
     def aborted(self) -> None:
         """The last `append` was rolled back."""
         self._draft = None
+
+    def promise(self, entries: Sequence[Entry]) -> Callable[[int], str]:
+        """Signed promises that these durable records are in the log, in checkpoints from a minute from now on."""
+        by_us = max(one.time_us for one in entries) + DEFAULT_PROMISE_US
+        return Batch(self.origin, self.receipts, [(one.id, one.body) for one in entries], by_us).text
 
     def publish(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
         """Sign the committed head, if it grew; the latest checkpoint, its note and what was decided.

@@ -265,6 +265,7 @@ def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterato
 )
 def start_service(ctx: Context, request: wire.StartService) -> Nothing:
     """Record that the service started."""
-    ctx.note(origin=ctx.part(Log).origin, size=ctx.part(Log).size)
+    log = ctx.part(Log)
+    ctx.note(origin=log.origin, size=log.size, receipts=log.receipts.verifier.encode())
     del request
     return Nothing()

@@ -246,6 +246,22 @@ def find_record(tx: Tx, tenant: str, index: int) -> bytes | None:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a record stands, and whose it is."""
+
+    index: int
+    tenant: str
+    leaf: bytes
+
+
+def find_by_id(tx: Tx, record_id: str) -> Found | None:
+    """Where the record with this id stands."""
+    here = select(audit_index.c.idx, audit_index.c.tenant, audit_index.c.leaf).where(audit_index.c.id == record_id)
+    row = tx.execute(here).first()
+    return None if row is None else Found(*row)
+
+
 def list_records(tx: Tx, tenant: str, wanted: ListRecords) -> list[RecordView]:
     """A page of the search index, newest first."""
     here = audit_index.c.tenant == tenant

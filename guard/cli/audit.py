@@ -34,6 +34,15 @@ def prove(session: Session, index: int, tenant: TenantOption = "~") -> Any:
     return session.call("records.prove", index=index, tenant=tenant)
 
 
+@verb(group, "receipt")
+def receipt(session: Session, receipt: str) -> Any:
+    """Check a receipt, as the Guard-Audit-Receipt header of an answer gave it, and show where its record stands.
+
+    Example: guard audit receipt AQGgxFBsAH9ih_I8CoP...
+    """
+    return session.call("receipts.verify", receipt=receipt)
+
+
 @verb(group, "checkpoint")
 def checkpoint(session: Session) -> Any:
     """Sign a checkpoint over everything committed so far.

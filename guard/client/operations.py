@@ -40,6 +40,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "plans.lint": ("POST", "/api/v1/plans/lint"),
     "plans.list": ("GET", "/api/v1/plans"),
     "plans.read": ("GET", "/api/v1/plans/{plan}"),
+    "receipts.verify": ("POST", "/api/v1/audit/receipts/verify"),
     "records.list": ("GET", "/api/v1/audit/records"),
     "records.prove": ("GET", "/api/v1/audit/records/{index}/proof"),
     "reencryptions.create": ("POST", "/api/v1/reencryptions"),

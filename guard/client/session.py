@@ -8,7 +8,7 @@ import base64
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -34,9 +34,18 @@ class Client:
     """`with Client() as g: g.call("keys.rotate", key="customers.email")`, or `g.keys.rotate(key=...)`.
 
     Without arguments it uses what `discover` finds. Answers are plain dictionaries as in the OpenAPI document.
+    `on_receipt(record id, receipt)` is told of each recorded answer, refusals included: who keeps the receipts can
+    prove later that a record was left out.
     """
 
-    def __init__(self, address: Address | None = None, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self,
+        address: Address | None = None,
+        *,
+        total_seconds: float = TOTAL_SECONDS,
+        on_receipt: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._on_receipt = on_receipt
         self.address = address or discover()
         if not (self.address.token.isascii() and self.address.token.isprintable()):
             raise InvalidSetting("Expected a token of printable ASCII characters, got others; copy it whole.")
@@ -112,10 +121,15 @@ class Client:
             answer = self._attempt(method, path, rest, deadline - time.monotonic())
             pause = _pause(answer, attempt)
             last = attempt == RETRIES or time.monotonic() + pause >= deadline
+            self._keep_receipt(answer)
             if answer.status_code not in RETRIED or last or _outcome_unknown(answer):
                 return _checked(answer)
             time.sleep(pause)
         raise InternalError("The retry loop of the client ended without an answer.")
+
+    def _keep_receipt(self, answer: httpx2.Response) -> None:
+        if self._on_receipt is not None and "guard-audit-receipt" in answer.headers:
+            self._on_receipt(answer.headers["guard-audit-id"], answer.headers["guard-audit-receipt"])
 
     def _attempt(self, method: str, path: str, rest: Mapping[str, Any], left_seconds: float) -> httpx2.Response:
         timeout = httpx2.Timeout(left_seconds, connect=min(CONNECT_SECONDS, left_seconds))

@@ -45,6 +45,9 @@ class Entry(NamedTuple):
     code: str | None
 
 
+Promises = Callable[[int], str]
+
+
 class Ledger(Protocol):
     """The audit log as the pipeline sees it."""
 
@@ -58,6 +61,10 @@ class Ledger(Protocol):
 
     def aborted(self) -> None:
         """The transaction of the last `append` was rolled back."""
+        ...
+
+    def promise(self, entries: Sequence[Entry]) -> Promises:
+        """Signed promises that these durable records are in the log: `promises(place)` is the text of one."""
         ...
 
 
@@ -85,10 +92,11 @@ class Unit:
     """One piece of work: optional changes, and the records that commit with them.
 
     `work(tx)` does the changes, keeps its own savepoint and returns the records; it sets `result` or `error` and raises
-    only what must fail the whole group. `waiter` is resolved after the commit.
+    only what must fail the whole group. `waiter` is resolved after the commit; then `record` is the record that this
+    unit is answered with, its last one, and `receipt()` the signed promise that it is in the log.
     """
 
-    __slots__ = ("entries", "error", "hooks", "result", "waiter", "work")
+    __slots__ = ("_place", "_promises", "entries", "error", "hooks", "record", "result", "waiter", "work")
 
     def __init__(self, entries: Sequence[Entry] = (), work: Callable[[Tx], Sequence[Entry]] | None = None) -> None:
         self.entries = entries
@@ -97,6 +105,17 @@ class Unit:
         self.error: BaseException | None = None
         self.hooks: Sequence[Callable[[], None]] = ()
         self.waiter: Waiter | Future[Any] | None = None
+        self.record: Entry | None = None
+        self._promises: Promises | None = None
+        self._place = 0
+
+    def promised(self, promises: Promises, place: int) -> None:
+        """The record of this unit is durable, and its promise is *place* among *promises*."""
+        self._promises, self._place = promises, place
+
+    def receipt(self) -> str | None:
+        """The signed promise of the record; None where there is no durable record."""
+        return None if self._promises is None else self._promises(self._place)
 
 
 class Filled(NamedTuple):
@@ -353,6 +372,7 @@ class Pipeline:
         if not self._guarded(tx, group, lambda: self._seal(tx)):
             return False
         self._ledger.committed()
+        self._promise(group)
         told = False
         try:
             for unit in group:
@@ -363,6 +383,13 @@ class Pipeline:
             if not told:
                 self._deliver(group)  # it is durable, whatever a hook does
         return True
+
+    def _promise(self, group: Sequence[Unit]) -> None:
+        recorded = [(unit, unit.record) for unit in group if unit.record is not None]
+        if recorded:
+            promises = self._ledger.promise([record for _, record in recorded])
+            for place, (unit, _) in enumerate(recorded):
+                unit.promised(promises, place)
 
     def _guarded(self, tx: Tx, group: Sequence[Unit], step: Callable[[], None]) -> bool:
         # Anything unforeseen ends the writer; those who wait must still hear of it.
@@ -386,7 +413,10 @@ class Pipeline:
         assert tx is not None
         entries: list[Entry] = []
         for unit in group:
-            entries.extend(unit.entries if unit.work is None else unit.work(tx))
+            made = unit.entries if unit.work is None else unit.work(tx)
+            if made:
+                entries.extend(made)
+                unit.record = made[-1]
             if not in_transaction(tx):
                 # SQLite answers some errors inside a savepoint (disk full) by ending the whole transaction.
                 raise _unavailable("the database ended the transaction, most likely because the disk is full")

@@ -100,6 +100,26 @@ class ConsistencyProof(Model):
     hashes: list[str]
 
 
+class VerifyReceipt(Model):
+    """The value of a `Guard-Audit-Receipt` header."""
+
+    receipt: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class VerifiedReceipt(Model):
+    """The promised record is in the log: its index, its leaf hash in base64, and the key that signed the receipt.
+
+    `proof` has the form c2sp.org/tlog-proof@v1; it is null until a checkpoint covers the record, about a second later.
+    """
+
+    id: str
+    index: int
+    leaf: str
+    promise_by_us: int
+    vkey: str
+    proof: str | None
+
+
 class CreateExport(Model):
     """Write the whole log, up to the latest checkpoint, as a directory that `guard verify` reads.
 

@@ -18,6 +18,7 @@ MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
     "plans.lint": "GRD-RUNBOOK-001",  # a plan of one line has no steps
+    "receipts.verify": "GRD-CONF-002",  # too short for a receipt
     "reencryptions.create": "GRD-STORE-409",  # the job of the fixture works on this column
     "runs.command": "GRD-STORE-410",  # a made-up version
     "tenants.create": "GRD-STORE-409",  # the tests' own tenant bears the example's name

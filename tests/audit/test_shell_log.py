@@ -26,6 +26,7 @@ from guard.db.engine import open_store
 from guard.errors import StoreDamaged
 
 ORIGIN = "guard.test/log"
+RECEIPTS = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x01")
 NOW = 1_790_000_000_000_000
 
 
@@ -48,7 +49,7 @@ class Ledger:
 
     def open(self, origin=ORIGIN):
         self.store = open_store(self.path)
-        self.log = Log(origin, self.key)
+        self.log = Log(origin, self.key, RECEIPTS)
         with self.store.write() as tx:
             self.log.load(tx, NOW)
 
@@ -167,7 +168,7 @@ def test_the_log_of_another_origin_is_not_opened(ledger):
 
 def test_a_second_writer_is_noticed_by_the_moved_head(ledger):
     ledger.append(5)
-    other = Log(ORIGIN, ledger.key)
+    other = Log(ORIGIN, ledger.key, RECEIPTS)
     with ledger.store.write() as tx:
         other.load(tx, NOW)
     ledger.append(1)

@@ -110,7 +110,16 @@ def evidence(dev_admin, place) -> dict[str, str]:
     return {}
 
 
+def received(client, _):
+    """A receipt that this server gave."""
+    kept = []
+    with Client(client.address, on_receipt=lambda _, receipt: kept.append(receipt)) as asking:
+        asking.actors.whoami()
+    return {"AQGgxFBsAH9ih_I8CoP...": kept[0]}
+
+
 PREPARE = {
+    "audit receipt": received,
     "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
     "keys pause": running_job,
     "keys resume": paused_job,
