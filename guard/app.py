@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.archive_operations
 import guard.audit.operations
 import guard.detect.decision_operations
 import guard.detect.operations
@@ -36,7 +37,9 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
+from guard.audit import archiving
 from guard.audit import store as audit_store
+from guard.audit.files import Files
 from guard.audit.log import Log
 from guard.audit.recorder import Recorder
 from guard.catalogue import PLATFORM, Actor, collect
@@ -59,6 +62,7 @@ from guard.worker import Worker, always
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.archive_operations,
     guard.audit.operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -157,7 +161,8 @@ def _assemble(
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
         signer = bytes(hierarchy.system_secret(tx, "checkpoint_key", 32, clock()).expose())
-        log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
+        files = Files.below(settings.home, settings.origin)
+        log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer), files)
         log.load(tx, clock())
         audit_store.expire_intents(tx)
         vault = Vault(hierarchy, policies)
@@ -174,6 +179,7 @@ def _assemble(
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
+    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]

@@ -1,0 +1,13 @@
+"""Wire models of the log on files: archiving, scrubbing and pruning."""
+
+from guard.wire.model import Model
+
+
+class ArchiveLog(Model):
+    """Move the next complete bundles of the log from the database into files."""
+
+
+class Archived(Model):
+    """How many records are in files."""
+
+    size: int
