@@ -7,7 +7,7 @@ file system: the same rules run over a simulated volume in tests, which loses wh
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from guard.errors import StoreDamaged
@@ -85,8 +85,8 @@ class Disk:
 class Folder:
     """A volume that is a directory of the file system."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: PurePath) -> None:
+        self.root = Path(root)
 
     def create(self, path: str, data: bytes) -> None:
         """See `Volume.create`."""

@@ -6,7 +6,7 @@ level-0 tile, a tile against its parent, so that damage is named by its exact in
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Self
 
 from guard.audit.disk import Disk, Folder
@@ -24,7 +24,7 @@ class Files:
         self._disk = disk
 
     @classmethod
-    def below(cls, home: Path, origin: str) -> Self:
+    def below(cls, home: PurePath, origin: str) -> Self:
         """The files of the log *origin* in a home directory; nothing is made before the first is stored."""
         return cls(Disk(Folder(home / FOLDER / str(incarnation(origin)))))
 
