@@ -8,9 +8,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -205,6 +205,24 @@ def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tupl
         if slots:
             return store, unseal(slots[0], slot), fresh
         return store, seal_new_store(tx, plan, slot, os.urandom, clock()), True
+
+
+@contextmanager
+def offline(settings: Settings) -> Iterator[tuple[Store, Log, Files]]:
+    """Store and log of a home that no process serves, for repair: the log is not loaded, nothing of it was checked.
+
+    Raises:
+        StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey: see each. InvalidSetting: there is no store.
+    """
+    if not settings.database.exists():
+        raise InvalidSetting(f"Expected a guard database in {settings.home}, got none; give the right --home.")
+    with ExitStack() as undo:
+        undo.callback(ProcessLock(settings.home).release)
+        store, seal, _ = _open(settings, now_us, undo)
+        with store.write() as tx:
+            signer = bytes(Hierarchy(seal, os.urandom).system_secret(tx, "checkpoint_key", 32, now_us()).expose())
+        files = Files.below(settings.home, settings.origin)
+        yield store, Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer), files), files
 
 
 def _doors(

@@ -10,6 +10,7 @@ from guard.catalogue import Context, Effect, operation
 from guard.db.engine import Store, Tx
 from guard.errors import InternalError
 from guard.wire import archive as wire
+from guard.wire.model import Nothing
 
 
 @operation(
@@ -40,3 +41,18 @@ def archive_log(ctx: Context, request: wire.ArchiveLog) -> wire.Archived:
 
     ctx.at_outcome(leave)
     return wire.Archived(size=step.end)
+
+
+@operation(
+    "log.rebuilt",
+    None,
+    takes=wire.Rebuilt,
+    gives=Nothing,
+    effect=Effect.WRITE,
+    resource="audit/all/log",
+    audit=("size", "signed", "archived"),
+)
+def note_rebuild(ctx: Context, request: wire.Rebuilt) -> Nothing:
+    """Record that index, head and hash tiles were made anew while the service was down."""
+    ctx.note(mended=len(request.mended))
+    return Nothing()

@@ -97,6 +97,11 @@ def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:
 def append(tx: Tx, placed: Sequence[Placed]) -> None:
     """Insert entries and their search index."""
     _insert(tx, _ENTRY_COLUMNS, [(one.index, one.data) for one in placed])
+    add_index(tx, placed)
+
+
+def add_index(tx: Tx, placed: Sequence[Placed]) -> None:
+    """Insert the search index of entries."""
     _insert(
         tx,
         _INDEX_COLUMNS,

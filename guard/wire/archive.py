@@ -11,3 +11,13 @@ class Archived(Model):
     """How many records are in files."""
 
     size: int
+
+
+class Rebuilt(Model):
+    """What a rebuild found: records in all, under the latest checkpoint and in files, and the tiles that it mended."""
+
+    size: int
+    signed: int
+    archived: int
+    tenants: int
+    mended: list[str]
