@@ -8,9 +8,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.archive_operations
 import guard.audit.operations
 import guard.audit.receipt_operations
 import guard.detect.decision_operations
@@ -37,12 +38,14 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
+from guard.audit import archiving
 from guard.audit import store as audit_store
+from guard.audit.files import Files
 from guard.audit.log import Log
 from guard.audit.recorder import Recorder
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
-from guard.db.engine import ProcessLock, Store, open_store
+from guard.db.engine import ProcessLock, Store, Tx, open_store
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
 from guard.errors import GuardError, InvalidPlan, InvalidPolicy, InvalidRule, InvalidSetting
@@ -60,6 +63,7 @@ from guard.worker import Worker, always
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.archive_operations,
     guard.audit.operations,
     guard.audit.receipt_operations,
     guard.detect.decision_operations,
@@ -158,11 +162,7 @@ def _assemble(
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
-        signer, receipts = (
-            Ed25519PrivateKey.from_private_bytes(bytes(hierarchy.system_secret(tx, name, 32, clock()).expose()))
-            for name in ("checkpoint_key", "receipt_key")
-        )
-        log = Log(settings.origin, signer, receipts)
+        log = _log(settings, hierarchy, tx, clock())
         log.load(tx, clock())
         audit_store.expire_intents(tx)
         vault = Vault(hierarchy, policies)
@@ -179,6 +179,7 @@ def _assemble(
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
+    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
@@ -204,6 +205,33 @@ def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tupl
         if slots:
             return store, unseal(slots[0], slot), fresh
         return store, seal_new_store(tx, plan, slot, os.urandom, clock()), True
+
+
+def _log(settings: Settings, hierarchy: Hierarchy, tx: Tx, at_us: int) -> Log:
+    """The log with its keys, not loaded."""
+    signer, receipts = (
+        Ed25519PrivateKey.from_private_bytes(bytes(hierarchy.system_secret(tx, name, 32, at_us).expose()))
+        for name in ("checkpoint_key", "receipt_key")
+    )
+    return Log(settings.origin, signer, receipts, Files.below(settings.home, settings.origin))
+
+
+@contextmanager
+def offline(settings: Settings) -> Iterator[tuple[Store, Log, Files]]:
+    """Store and log of a home that no process serves, for repair: the log is not loaded, nothing of it was checked.
+
+    Raises:
+        StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey: see each. InvalidSetting: there is no store.
+    """
+    if not settings.database.exists():
+        raise InvalidSetting(f"Expected a guard database in {settings.home}, got none; give the right --home.")
+    with ExitStack() as undo:
+        undo.callback(ProcessLock(settings.home).release)
+        store, seal, _ = _open(settings, now_us, undo)
+        with store.write() as tx:
+            log = _log(settings, Hierarchy(seal, os.urandom), tx, now_us())
+        assert log.files is not None
+        yield store, log, log.files
 
 
 def _doors(

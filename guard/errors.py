@@ -244,6 +244,18 @@ class VerificationFailed(GuardError):
     code, title, kind = "GRD-AUDIT-003", "Verification failed", Kind.VERIFICATION
 
 
+class RangePruned(GuardError):
+    """The records were removed when their retention ended; `extra["min_index"]` is the first that is kept."""
+
+    code, title, kind = "GRD-AUDIT-410", "Range pruned", Kind.GONE
+
+
+class UnderHold(GuardError):
+    """An active legal hold forbids that anything is removed."""
+
+    code, title, kind = "GRD-AUDIT-409", "Legal hold", Kind.CONFLICT
+
+
 # Rules, plans, configuration
 
 

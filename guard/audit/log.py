@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.audit import note, store
+from guard.audit import archive_store, note, store
 from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
+from guard.audit.files import Files, damaged_tile
 from guard.audit.note import Kind, Note, VerifierKey
 from guard.audit.reader import Reader
 from guard.audit.receipt import DEFAULT_PROMISE_US, Batch, Signer
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
-from guard.audit.tree import Edge, consistency_proof, leaf_hash, root_of
+from guard.audit.tree import Edge, Node, consistency_proof, leaf_hash, root_of
 from guard.db.commit import Entry
 from guard.db.engine import Tx
 from guard.errors import StoreDamaged
@@ -39,14 +40,19 @@ class _State:
 class Log:
     """One log of one origin. `append`, `committed` and `aborted` are called by the pipeline's writer only."""
 
-    def __init__(self, origin: str, signer: Ed25519PrivateKey, receipts: Ed25519PrivateKey) -> None:
+    def __init__(
+        self, origin: str, signer: Ed25519PrivateKey, receipts: Ed25519PrivateKey, files: Files | None = None
+    ) -> None:
         self.origin = origin
+        self.files = files
         self._signer = signer
         self.receipts = Signer.of(f"{origin}{RECEIPT_NAME}", receipts)
         self.verifier = VerifierKey(origin, Kind.ED25519, signer.public_key().public_bytes_raw())
         self._state = _State(Edge(), {}, ((),) * LEVELS)
         self._draft: _State | None = None
         self._reread = Edge()
+        self._signed = Edge()
+        self._archived = 0
 
     @property
     def size(self) -> int:
@@ -55,8 +61,16 @@ class Log:
 
     def reader(self, tx: Tx) -> Reader:
         """What reads this log in the transaction *tx*."""
-        state = self._state
-        return Reader(tx, {_open_tile(state, level): hashes for level, hashes in enumerate(state.open_tiles)})
+        return Reader(tx, self.files, self._known)
+
+    @property
+    def waiting_bundles(self) -> int:
+        """How many bundles could go to files now."""
+        return 0 if self.files is None else max(0, self._signed.size // WIDTH - self._archived // WIDTH)
+
+    def archived(self, size: int) -> None:
+        """The first *size* records are in files, and that is durable."""
+        self._archived = size
 
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the head, or create it in a new store.
@@ -67,13 +81,22 @@ class Log:
         head = store.read_head(tx)
         if head is None:
             store.create_head(tx, self.origin, now_us)
+            archive_store.create(tx, self.origin)
             return
         origin, edge = head
         if origin != self.origin:
             raise StoreDamaged(
                 f"Expected the log {self.origin} in this store, got {origin}; an origin never changes, so set it back."
             )
-        self._state = _State(edge, store.read_numbers(tx), _open_tiles(tx, edge.size))
+        archive_store.create(tx, self.origin)
+        reader = Reader(tx, self.files)
+        open_tiles = _open_tiles(reader, edge.size)
+        if _edge_of(edge.size, open_tiles) != edge:
+            raise _unlike_head(reader, edge.size)
+        self._state = _State(edge, store.read_numbers(tx), open_tiles)
+        self._archived = reader.span.archived
+        if reader.span.signed <= edge.size:
+            self._signed = Edge(reader.span.signed, _peaks(reader.span.signed, self.reader(tx).node))
 
     def append(self, tx: Tx, entries: Sequence[Entry]) -> None:
         """Write *entries* as the next records; durable with the caller's COMMIT."""
@@ -136,7 +159,7 @@ class Log:
                 f"Expected the {edge.size} stored records to hash to the log's head, but they do not; "
                 "no checkpoint was signed. Run guard audit export and guard verify to find the record."
             )
-        proof = consistency_proof(signed_size, edge.size, self.reader(tx).node)
+        proof = consistency_proof(signed_size, edge.size, self._node_at(tx, signed_size))
         verdict = may_publish(last[0] if last else None, new, proof)
         if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
             raise _no_extension(verdict)
@@ -145,6 +168,7 @@ class Log:
         text = new.checkpoint.text()
         signed = Note(text, (note.sign_ed25519(text, self.origin, self._signer),)).encode().decode()
         store.add_checkpoint(tx, new, signed)
+        self._signed = edge
         return new, signed, verdict
 
     def reread(self, tx: Tx) -> int:
@@ -166,33 +190,64 @@ class Log:
         if start <= self._reread.size <= end:
             start = self._reread.size
             return self._reread.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
-        node = self.reader(tx).node
-        peaks, at = [], 0
-        for level in range(start.bit_length() - 1, -1, -1):
-            if start >> level & 1:
-                peaks.append(node(level, at >> level))
-                at += 1 << level
-        edge = Edge(start, tuple(peaks))
+        known = start == self._signed.size
+        edge = self._signed if known else Edge(start, _peaks(start, self.reader(tx).node))
         return edge.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
+
+    def _node_at(self, tx: Tx, size: int) -> Node:
+        """Nodes for a proof from *size* on; what lies before it is the signed edge, which is in memory.
+
+        Checkpoints are signed on the writer's thread, where reading files would hold every request.
+        """
+        node = self.reader(tx).node
+        if size != self._signed.size:
+            return node
+        peaks = dict(zip(_peak_places(size), self._signed.peaks, strict=True))
+        return lambda level, index: peaks.get((level, index)) or node(level, index)
+
+    def _known(self, level: int, n: int, width: int) -> Sequence[bytes] | None:
+        state = self._state
+        if level >= LEVELS or n != (state.edge.size >> (8 * level)) // WIDTH:
+            return None
+        hashes = state.open_tiles[level]
+        return hashes[:width] if len(hashes) >= width else None
+
+
+def _peak_places(size: int) -> list[tuple[int, int]]:
+    """(level, index) of each perfect subtree of a tree of this size, largest first."""
+    levels = [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
+    return [(level, (size >> level) - 1) for level in levels]
+
+
+def _peaks(size: int, node: Node) -> tuple[bytes, ...]:
+    return tuple(node(level, index) for level, index in _peak_places(size))
+
+
+def _edge_of(size: int, open_tiles: Sequence[Sequence[bytes]]) -> Edge:
+    return Edge(size, tuple(peak for level in reversed(open_tiles) for peak in Edge().extend(level).peaks))
+
+
+def _unlike_head(reader: Reader, size: int) -> StoreDamaged:
+    """Which stored hashes do not lead to the head: a tile unlike the search index, as far as that can be told."""
+    for n in range(size // WIDTH):
+        indexed = reader.indexed(n)
+        if indexed and list(reader.hashes(0, n)) != indexed:
+            return damaged_tile(0, n, "other bytes than the search index")
+    return StoreDamaged(
+        f"Expected the stored hashes of the {size} records to lead to the log's head, but they do not; "
+        "stop the service and run guard audit rebuild."
+    )
 
 
 def _no_extension(verdict: Verdict) -> StoreDamaged:
     return StoreDamaged(f"Expected the log to extend its last checkpoint, but it is {verdict.value}; restore it.")
 
 
-def _open_tile(state: _State, level: int) -> tuple[int, int]:
-    """Level and number of the unfinished tile of a level."""
-    return level, state.edge.size >> 8 * (level + 1)
-
-
-def _open_tiles(tx: Tx, size: int) -> tuple[tuple[bytes, ...], ...]:
-    node = store.node_reader(tx)
-    tiles = []
-    for level in range(LEVELS):
-        count = size >> (8 * level)
-        first = count - count % WIDTH
-        tiles.append(tuple(node(8 * level, index) for index in range(first, count)))
-    return tuple(tiles)
+def _open_tiles(reader: Reader, size: int) -> tuple[tuple[bytes, ...], ...]:
+    counts = [size >> (8 * level) for level in range(LEVELS)]
+    return tuple(
+        tuple(reader.hashes(level, count // WIDTH)) if count % WIDTH else () for level, count in enumerate(counts)
+    )
 
 
 def _fill_tiles(
@@ -203,7 +258,7 @@ def _fill_tiles(
     rising: Sequence[bytes] = leaves
     for level, start in enumerate(state.open_tiles):
         hashes = [*start, *rising]
-        _, number = _open_tile(state, level)
+        number = (state.edge.size >> (8 * level)) // WIDTH
         rising = []
         while len(hashes) >= WIDTH:
             full, hashes = hashes[:WIDTH], hashes[WIDTH:]

@@ -50,11 +50,12 @@ def list_records(ctx: Context, request: wire.ListRecords) -> wire.RecordList:
 )
 def prove_record(ctx: Context, request: wire.ProveRecord) -> wire.RecordProof:
     """Give a record's exact bytes and its inclusion proof under the latest checkpoint."""
-    entry = store.find_record(ctx.tx, ctx.tenant_for(request.tenant), request.index)
-    if entry is None:
+    tenant, reader = ctx.tenant_for(request.tenant), ctx.part(Log).reader(ctx.tx)
+    if request.index >= reader.span.first and not store.has_record(ctx.tx, tenant, request.index):
         raise NotFound(f"Expected the index of a record of this tenant, got {request.index}; see guard audit list.")
+    entry = reader.entry(request.index)
     head, note = _latest(ctx)
-    proof = _proof(ctx.part(Log).reader(ctx.tx), request.index, head, note)
+    proof = _proof(reader, request.index, head, note)
     return wire.RecordProof(index=request.index, entry=entry.decode(), proof=proof.decode())
 
 

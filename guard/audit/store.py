@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import Update, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from guard.audit.checkpoint import Checkpoint, Head
-from guard.audit.tiles import WIDTH
-from guard.audit.tree import HASH_BYTES, Edge, Node, root_of
+from guard.audit.tree import Edge
 from guard.db.commit import Entry
 from guard.db.engine import Tx
 from guard.db.schema import (
@@ -99,6 +97,11 @@ def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:
 def append(tx: Tx, placed: Sequence[Placed]) -> None:
     """Insert entries and their search index."""
     _insert(tx, _ENTRY_COLUMNS, [(one.index, one.data) for one in placed])
+    add_index(tx, placed)
+
+
+def add_index(tx: Tx, placed: Sequence[Placed]) -> None:
+    """Insert the search index of entries."""
     _insert(
         tx,
         _INDEX_COLUMNS,
@@ -179,46 +182,6 @@ def leaves(tx: Tx, start: int, end: int) -> list[bytes]:
     return list(tx.execute(select(audit_index.c.leaf).where(here).order_by(audit_index.c.idx)).scalars())
 
 
-def leaf_pages(tx: Tx, size: int) -> Iterator[bytes]:
-    """Leaf hashes of the first *size* records, read a page at a time."""
-    for start in range(0, size, PAGE):
-        yield from leaves(tx, start, min(start + PAGE, size))
-
-
-def node_reader(tx: Tx, open_tiles: Mapping[tuple[int, int], Sequence[bytes]] = MappingProxyType({})) -> Node:
-    """Reads any perfect subtree from full tiles and, at the right edge, from *open_tiles* or from leaf hashes.
-
-    `open_tiles` are hashes of unfinished tiles by (level, number), where somebody has them. Without them an unfinished
-    tile above the leaves is made anew from up to 255 full ones, 50 ms that grow with the log.
-    """
-    cache: dict[tuple[int, int], Sequence[bytes]] = dict(open_tiles)
-
-    def hashes(level: int, n: int) -> Sequence[bytes]:
-        key = (level, n)
-        if key not in cache:
-            stored = read_tile(tx, level, n)
-            if stored is not None:
-                cache[key] = [stored[at : at + HASH_BYTES] for at in range(0, len(stored), HASH_BYTES)]
-            elif level == 0:
-                cache[key] = leaves(tx, n * WIDTH, (n + 1) * WIDTH)
-            else:
-                cache[key] = [root_of(hashes(level - 1, child)) for child in _full_children(tx, level, n)]
-        return cache[key]
-
-    def node(level: int, index: int) -> bytes:
-        tile_level, rest = divmod(level, 8)
-        start = index << rest
-        return root_of(hashes(tile_level, start // WIDTH)[start % WIDTH : start % WIDTH + (1 << rest)])
-
-    return node
-
-
-def _full_children(tx: Tx, level: int, n: int) -> range:
-    here = (audit_tiles.c.level == level - 1) & (audit_tiles.c.n >= n * WIDTH) & (audit_tiles.c.n < (n + 1) * WIDTH)
-    count: int = tx.execute(select(func.count()).select_from(audit_tiles).where(here)).scalar_one()
-    return range(n * WIDTH, n * WIDTH + count)
-
-
 def entries(tx: Tx, start: int, end: int) -> Iterator[bytes]:
     """Entries [start, end) in order, a page at a time.
 
@@ -238,12 +201,10 @@ def entries(tx: Tx, start: int, end: int) -> Iterator[bytes]:
         at = until
 
 
-def find_record(tx: Tx, tenant: str, index: int) -> bytes | None:
-    """The entry at *index* if it is this tenant's."""
-    joined = audit_index.join(audit_entries, audit_index.c.idx == audit_entries.c.idx)
+def has_record(tx: Tx, tenant: str, index: int) -> bool:
+    """Whether the record at *index* is this tenant's."""
     here = (audit_index.c.idx == index) & (audit_index.c.tenant == tenant)
-    found: bytes | None = tx.execute(select(audit_entries.c.entry).select_from(joined).where(here)).scalar()
-    return found
+    return tx.execute(select(audit_index.c.idx).where(here)).first() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,46 @@
+"""`guard audit rebuild`: what is done to the log's files."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from guard.cli.session import Session, verb
+from guard.settings import discover_home, load
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verbs to `guard audit`."""
+    verb(group, "rebuild")(rebuild)
+
+
+def rebuild(session: Session) -> Any:
+    """Make the search index, head and hash tiles anew from the records. The home must not be served.
+
+    Every signed checkpoint must come out of the records; a damaged one stops it with its index, and nothing changes.
+
+    Example: guard audit rebuild --home /var/lib/guard
+    """
+    from guard.app import build, offline  # the server's parts, only here
+    from guard.audit.rebuild import rebuild as run
+    from guard.catalogue import PLATFORM, Actor
+
+    settings = load((session.home or discover_home() or Path(".guard")).absolute())
+    with (
+        offline(settings) as (store, log, files),
+        store.write() as tx,
+        typer.progressbar(length=1, label="records", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar,
+    ):
+        found = run(tx, log, files, lambda done, total: _show(bar, done, total))
+    guard = build(settings)
+    try:
+        guard.gate.call_named("log.rebuilt", found.model_dump(), Actor("system:worker", PLATFORM, "system"), "rebuild")
+    finally:
+        guard.close()
+    return found.model_dump()
+
+
+def _show(bar: Any, done: int, total: int) -> None:
+    bar.length = total
+    bar.update(done - bar.pos)
