@@ -48,6 +48,7 @@ class Log:
         self._reread = Edge()
         self._signed = Edge()
         self._archived = 0
+        self.pruned(0, 0)
 
     @property
     def size(self) -> int:
@@ -66,6 +67,10 @@ class Log:
     def archived(self, size: int) -> None:
         """The first *size* records are in files, and that is durable."""
         self._archived = size
+
+    def pruned(self, first: int, removed: int) -> None:
+        """Records below *first* are pruned, and below *removed* nothing is left of them but hashes."""
+        self.to_remove = first - removed
 
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the head, or create it in a new store.
@@ -90,6 +95,7 @@ class Log:
             raise _unlike_head(reader, edge.size)
         self._state = _State(edge, store.read_numbers(tx), open_tiles)
         self._archived = reader.span.archived
+        self.pruned(reader.span.first, reader.span.removed)
         if reader.span.signed <= edge.size:
             self._signed = Edge(reader.span.signed, _peaks(reader.span.signed, self.reader(tx).node))
 

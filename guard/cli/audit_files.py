@@ -1,8 +1,8 @@
-"""`guard audit rebuild`: what is done to the log's files."""
+"""`guard audit rebuild` and `guard audit prune`: what is done to the log's files."""
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from guard.settings import discover_home, load
 def register(group: typer.Typer) -> None:
     """Add the verbs to `guard audit`."""
     verb(group, "rebuild")(rebuild)
+    verb(group, "prune")(prune)
 
 
 def rebuild(session: Session) -> Any:
@@ -39,6 +40,22 @@ def rebuild(session: Session) -> Any:
     finally:
         guard.close()
     return found.model_dump()
+
+
+def prune(
+    session: Session,
+    keep_days: Annotated[int | None, typer.Option(help="ask to remove what is older, 180 at least")] = None,
+    approve: Annotated[int | None, typer.Option(help="approve, as a second person, what was asked for")] = None,
+) -> Any:
+    """Remove the oldest records for good: one person asks with --keep-days, another gives --approve. Hashes stay.
+
+    Example: guard audit prune --as admin
+    """
+    if approve is not None:
+        return session.call("prunes.approve", to=approve)
+    if keep_days is not None:
+        return session.call("prunes.request", keep_days=keep_days)
+    return session.call("prunes.read")
 
 
 def _show(bar: Any, done: int, total: int) -> None:

@@ -15,6 +15,7 @@ LOOPS = {
     "checkpoints.reread",
     "intents.sweep",
     "log.archive",
+    "prunes.sweep",
     "reencryptions.step",
     "runs.advance",
 }
