@@ -23,6 +23,7 @@ from guard.db.commit import Entry
 from guard.db.engine import Tx
 from guard.errors import StoreDamaged
 
+SCRUB_AFTER_US = 600_000_000  # the first minutes after a start have other work
 LEVELS = 8  # tiles of 256: eight levels hold 2^64 records
 
 
@@ -48,6 +49,7 @@ class Log:
         self._reread = Edge()
         self._signed = Edge()
         self._archived = 0
+        self.scrub_due_us = 0
         self.pruned(0, 0)
 
     @property
@@ -78,6 +80,7 @@ class Log:
         Raises:
             StoreDamaged: the store holds the log of another origin.
         """
+        self.scrub_due_us = now_us + SCRUB_AFTER_US
         head = store.read_head(tx)
         if head is None:
             store.create_head(tx, self.origin, now_us)

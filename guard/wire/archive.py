@@ -64,3 +64,37 @@ class Removed(Model):
     """Below which index nothing is left but hashes."""
 
     removed: int
+
+
+class RunScrub(Model):
+    """Check `blocks` blocks of 256 records from the one that holds `start`."""
+
+    start: Index = 0
+    blocks: Annotated[int, Field(ge=1, le=64)] = 16
+
+
+class StepScrub(Model):
+    """Check the next block."""
+
+
+class Fault(Model):
+    """Damage, and the index of the first record that it touches."""
+
+    index: int
+    what: str
+
+
+class Scrubbed(Model):
+    """What a check found; `next` is where it goes on, null at the end of the log."""
+
+    size: int
+    next: int | None
+    faults: list[Fault]
+
+
+class ScrubReport(Model):
+    """Damage at `index`, or the end of a pass over `size` records; `faults` counts those of the pass so far."""
+
+    index: Index | None = None
+    size: Index
+    faults: Index

@@ -18,6 +18,7 @@ LOOPS = {
     "prunes.sweep",
     "reencryptions.step",
     "runs.advance",
+    "scrubs.step",
 }
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 
