@@ -22,7 +22,9 @@ import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.archive_operations
 import guard.audit.operations
+import guard.audit.prune_operations
 import guard.audit.receipt_operations
+import guard.audit.scrub_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -65,6 +67,8 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.operations,
     guard.audit.archive_operations,
     guard.audit.operations,
+    guard.audit.prune_operations,
+    guard.audit.scrub_operations,
     guard.audit.receipt_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -180,6 +184,8 @@ def _assemble(
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
     worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
+    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
+    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]

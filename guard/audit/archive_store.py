@@ -12,13 +12,17 @@ from guard.errors import StoreDamaged
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the records of a log lie: pruned below `first`, in files below `archived`, in the database up to `size`."""
+    """Where the records of a log lie: pruned below `first`, in files below `archived`, in the database up to `size`.
+
+    Below `removed` nothing of the pruned ones is left but hashes.
+    """
 
     origin: str
     first: int
     archived: int
     size: int
     signed: int
+    removed: int = 0
 
 
 def read_span(tx: Tx) -> Span:
@@ -28,8 +32,8 @@ def read_span(tx: Tx) -> Span:
         return Span("", 0, 0, 0, 0)
     row = tx.execute(select(audit_archive).where(audit_archive.c.origin == head.origin)).first()
     signed = tx.execute(select(func.max(audit_checkpoints.c.size))).scalar() or 0
-    first, archived = (row.min_index, row.archived_size) if row else (0, 0)
-    return Span(head.origin, first, archived, head.size, signed)
+    first, archived, removed = (row.min_index, row.archived_size, row.removed or 0) if row else (0, 0, 0)
+    return Span(head.origin, first, archived, head.size, signed, removed)
 
 
 def create(tx: Tx, origin: str) -> None:

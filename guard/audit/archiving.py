@@ -37,6 +37,11 @@ def steps(log: Log) -> int:
     return min(MAX_STEPS, -(-log.waiting_bundles // BUNDLES_PER_STEP))
 
 
+def removals(log: Log) -> int:
+    """How many steps of removing what was pruned are due."""
+    return min(MAX_STEPS, -(-log.to_remove // (BUNDLES_PER_STEP * WIDTH)))
+
+
 def read_step(tx: Tx) -> Step:
     """The next step; its `end` is where the archive ends already when there is nothing to do.
 

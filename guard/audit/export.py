@@ -32,12 +32,15 @@ def layout(
     *,
     proofs: Mapping[int, bytes] | None = None,
     documents: Mapping[str, bytes] | None = None,
+    first: int = 0,
 ) -> Iterator[Part]:
     """Path and content of each file, in the order in which they are to be written.
 
     `notes` are signed checkpoints of this log; the largest becomes `checkpoint` and fixes the size, the others go to
     `checkpoints/<size>`. `entries` and `leaves` (the stored leaf hashes) run from index 0 in order; what lies beyond
-    the size is not read. `proofs` are tlog-proof texts by index, `documents` further files by path, such as a README.
+    the size is not read. Of a pruned log `entries` run from `first` on, a multiple of 256; there are no bundles before
+    that, and the manifest says so as `min_index`. `proofs` are tlog-proof texts by index, `documents` further files by
+    path, such as a README.
     Signatures are not checked here: the verifier does that.
 
     Raises:
@@ -47,7 +50,7 @@ def layout(
     """
     heads = _heads(origin, notes)
     head, signed = heads.pop()
-    yield from _tree(head, entries, leaves)
+    yield from _tree(head, entries, leaves, first)
     small = {"policy.txt": policy.encode()}
     small |= {f"checkpoints/{older.size}": data for older, data in heads}
     small |= {f"proofs/{index}.tlog-proof": data for index, data in sorted((proofs or {}).items())}
@@ -56,7 +59,7 @@ def layout(
             raise InvalidInput(f"Expected a document under a name of its own, got {path}, which is the log's.")
         small[path] = data
     yield from small.items()
-    yield "manifest.json", manifest(head, small | {"checkpoint": signed})
+    yield "manifest.json", manifest(head, small | {"checkpoint": signed}, first)
     yield "checkpoint", signed
 
 
@@ -65,14 +68,16 @@ def policy_text(keys: Iterable[VerifierKey]) -> str:
     return "".join(f"log {key.encode()}\n" for key in keys) + "quorum none\n"
 
 
-def manifest(head: Checkpoint, files: Mapping[str, bytes]) -> bytes:
+def manifest(head: Checkpoint, files: Mapping[str, bytes], first: int = 0) -> bytes:
     """The manifest of the files that the root does not cover: canonical JSON with the SHA-256 of each in hex."""
-    content = {
+    content: dict[str, object] = {
         "files": {path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
         "origin": head.origin,
         "root": head.text().split("\n")[2],
         "size": head.size,
     }
+    if first:
+        content["min_index"] = first
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -91,13 +96,14 @@ def _heads(origin: str, notes: Sequence[bytes]) -> list[tuple[Checkpoint, bytes]
     return [found[size] for size in sorted(found)]
 
 
-def _tree(head: Checkpoint, entries: Iterable[bytes], leaves: Iterable[bytes]) -> Iterator[Part]:
+def _tree(head: Checkpoint, entries: Iterable[bytes], leaves: Iterable[bytes], first: int) -> Iterator[Part]:
     levels: list[list[bytes]] = [[] for _ in range(MAX_LEVEL + 1)]
-    source = _matched(head.size, entries, leaves)
+    source = _matched(head.size, entries, leaves, first)
     for n in range(-(-head.size // WIDTH)):
         pairs = list(islice(source, WIDTH))
         levels[0] = [leaf for _, leaf in pairs]
-        yield Tile(None, n, len(pairs)).path(), encode_bundle(entry for entry, _ in pairs)
+        if n * WIDTH >= first:
+            yield Tile(None, n, len(pairs)).path(), encode_bundle(entry for entry, _ in pairs)
         yield from _full_tiles(levels, n)
     edge = Edge(head.size, tuple(peak for level in reversed(levels) for peak in Edge().extend(level).peaks))
     if edge.root() != head.root:
@@ -119,9 +125,10 @@ def _full_tiles(levels: list[list[bytes]], n: int) -> Iterator[Part]:
         levels[level] = []
 
 
-def _matched(size: int, entries: Iterable[bytes], leaves: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    count = 0
-    for entry, leaf in islice(zip(entries, leaves, strict=False), size):
+def _matched(size: int, entries: Iterable[bytes], leaves: Iterable[bytes], first: int) -> Iterator[tuple[bytes, bytes]]:
+    known, count = iter(leaves), first
+    yield from ((b"", leaf) for leaf in islice(known, first))
+    for entry, leaf in islice(zip(entries, known, strict=False), size - first):
         if leaf_hash(entry) != leaf:
             raise VerificationFailed(
                 f"Entry {count} does not match its stored leaf hash: one of them was changed after it was logged.",

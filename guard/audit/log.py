@@ -25,6 +25,7 @@ from guard.db.engine import Tx
 from guard.errors import StoreDamaged
 
 RECEIPT_NAME = "/receipts"  # after the origin: the name of the key that signs receipts
+SCRUB_AFTER_US = 600_000_000  # the first minutes after a start have other work
 LEVELS = 8  # tiles of 256: eight levels hold 2^64 records
 
 
@@ -53,6 +54,8 @@ class Log:
         self._reread = Edge()
         self._signed = Edge()
         self._archived = 0
+        self.scrub_due_us = 0
+        self.pruned(0, 0)
 
     @property
     def size(self) -> int:
@@ -72,12 +75,17 @@ class Log:
         """The first *size* records are in files, and that is durable."""
         self._archived = size
 
+    def pruned(self, first: int, removed: int) -> None:
+        """Records below *first* are pruned, and below *removed* nothing is left of them but hashes."""
+        self.to_remove = first - removed
+
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the head, or create it in a new store.
 
         Raises:
             StoreDamaged: the store holds the log of another origin.
         """
+        self.scrub_due_us = now_us + SCRUB_AFTER_US
         head = store.read_head(tx)
         if head is None:
             store.create_head(tx, self.origin, now_us)
@@ -95,6 +103,7 @@ class Log:
             raise _unlike_head(reader, edge.size)
         self._state = _State(edge, store.read_numbers(tx), open_tiles)
         self._archived = reader.span.archived
+        self.pruned(reader.span.first, reader.span.removed)
         if reader.span.signed <= edge.size:
             self._signed = Edge(reader.span.signed, _peaks(reader.span.signed, self.reader(tx).node))
 

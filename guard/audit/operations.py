@@ -247,11 +247,12 @@ def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterato
     return layout(
         log.origin,
         [text.encode() for _, text in store.checkpoint_notes(tx, size)],
-        reader.entries(0, size),
+        reader.entries(reader.span.first, size),
         reader.leaves(size),
         policy_text([log.verifier]),
         proofs={index: _proof(reader, index, head, note) for index in prove},
         documents={"verify.py": archive.verifier()},
+        first=reader.span.first,
     )
 
 

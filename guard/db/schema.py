@@ -197,7 +197,18 @@ audit_exports = _table(
     _int("created_us"),
 )
 
-audit_archive = _table("audit_archive", _text("origin", key=True), _int("archived_size"), _int("min_index"))
+audit_archive = _table(
+    "audit_archive",
+    _text("origin", key=True),
+    _int("archived_size"),
+    _int("min_index"),
+    _int("removed", null=True),
+    _int("prune_to", null=True),
+    _text("prune_asked_by", null=True),
+    _int("prune_asked_us", null=True),
+    _int("scrubbed", null=True),
+    _int("scrub_faults", null=True),
+)
 audit_sealed = _table(
     "audit_sealed",
     _text("record_id", key=True),

@@ -10,7 +10,14 @@ from guard.catalogue import Effect, collect
 from guard.cli import audit
 
 CATALOGUE = collect(ROOMS)
-UNRECORDED = {"checkpoints.publish", "checkpoints.reread", "intents.sweep", "log.archive"}
+UNRECORDED = {
+    "checkpoints.publish",
+    "checkpoints.reread",
+    "intents.sweep",
+    "log.archive",
+    "prunes.sweep",
+    "scrubs.step",
+}
 """The only operations without a record of their own; whoever adds one writes it here, and a reviewer reads it."""
 
 

@@ -15,8 +15,10 @@ LOOPS = {
     "checkpoints.reread",
     "intents.sweep",
     "log.archive",
+    "prunes.sweep",
     "reencryptions.step",
     "runs.advance",
+    "scrubs.step",
 }
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 

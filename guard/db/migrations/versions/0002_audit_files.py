@@ -31,6 +31,12 @@ def upgrade() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("archived_size", INT, autoincrement=False, nullable=False),
         sa.Column("min_index", INT, autoincrement=False, nullable=False),
+        sa.Column("removed", INT, autoincrement=False, nullable=True),
+        sa.Column("prune_to", INT, autoincrement=False, nullable=True),
+        sa.Column("prune_asked_by", sa.Text(), nullable=True),
+        sa.Column("prune_asked_us", INT, autoincrement=False, nullable=True),
+        sa.Column("scrubbed", INT, autoincrement=False, nullable=True),
+        sa.Column("scrub_faults", INT, autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("origin"),
         sqlite_strict=True,
     )
