@@ -16,11 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.checkpoint_operations
 import guard.audit.operations
+import guard.audit.witness_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -37,8 +37,13 @@ from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
 from guard.audit import store as audit_store
+from guard.audit.courier import Courier
 from guard.audit.log import Log
+from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
+from guard.audit.signers import LogKeys
+from guard.audit.trust import Trust
+from guard.audit.witnesses import Witnesses
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, open_store
@@ -59,7 +64,9 @@ from guard.worker import Worker, always
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.checkpoint_operations,
     guard.audit.operations,
+    guard.audit.witness_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
     guard.runbook.incident_operations,
@@ -152,13 +159,18 @@ def _assemble(
     settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
 ) -> Guard:
     model, rows, policies, watch, desk = loaded
+    courier = Courier()
+    witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, courier)
     store, seal, fresh = _open(settings, clock, undo)
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
-        signer = bytes(hierarchy.system_secret(tx, "checkpoint_key", 32, clock()).expose())
-        log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
+        log_keys = LogKeys(settings.origin, lambda tx, name, now: hierarchy.system_secret(tx, name, 32, now).expose())
+        log = Log(settings.origin)
+        log.signers = log_keys.load(tx, clock())
         log.load(tx, clock())
+        publication = Publication(log, settings.checkpoint_seconds)
+        publication.load(tx)
         audit_store.expire_intents(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
@@ -169,14 +181,19 @@ def _assemble(
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources = Sources(settings.sources)
-    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
+    signing = (log, log_keys, publication, witnesses, Trust(settings.origin, witnesses))
+    parts = {
+        type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, *signing, settings, store)
+    }
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
+    _signing_loops(worker, publication, witnesses)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
-    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
+    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close]
+    closers += [courier.close, store.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)
@@ -243,11 +260,17 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
 def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
     worker = Worker(gate, clock, settings.heartbeat_milliseconds)
     worker.every(0, "checkpoints.reread", always)
-    worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "reencryptions.step", vault.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
+
+
+def _signing_loops(worker: Worker, publication: Publication, witnesses: Witnesses) -> None:
+    worker.every(0, "checkpoints.publish", publication.due)
+    worker.every(0, "clock.regression", publication.regressed)
+    worker.every(1, "checkpoints.tidy", publication.tidy_due)
+    worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
 
 
 def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:

@@ -272,19 +272,24 @@ class Gate:
         try:
             self._limit(context)
             decision = self._allow(operation, request, context)
-            intent = self._record.entry(operation, request, context, decision, phase="intent")
+            intent = (
+                None if operation.exempt else self._record.entry(operation, request, context, decision, phase="intent")
+            )
         except GuardError as error:
             return self._durable(self._refusal(operation, request, context, error))
         except Exception as error:  # see begin
             unforeseen = _unforeseen(error, context.request_id)
             return self._durable(self._refusal(operation, request, context, unforeseen))
-        self._doors.pipeline.wait(Unit(work=lambda tx: self._open_intent(tx, intent)))
+        if intent is not None:
+            self._doors.pipeline.wait(Unit(work=lambda tx: self._open_intent(tx, intent)))
 
         def close(tx: Tx) -> Sequence[Entry]:
-            phase = "outcome" if self._doors.intents.close(tx, intent.id) else "late"
+            phase = "outcome" if intent is None or self._doors.intents.close(tx, intent.id) else "late"
             self._finish(tx, unit, context)
             error = unit.error if isinstance(unit.error, GuardError) else None
             kept = context.entries if error is None else [entry for entry in context.entries if entry.status != "ok"]
+            if intent is None:
+                return kept if error is None else [*kept, self._entry(operation, request, context, error)]
             return [*kept, self._entry(operation, request, context, error, phase=phase, intent=intent.id)]
 
         unit = Unit(work=close)

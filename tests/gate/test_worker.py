@@ -11,6 +11,7 @@ from tests.db.building import PATIENCE_SECONDS
 from tests.gate.building import CANARY, insert, stage
 
 LOOPS = {"checkpoints.publish", "checkpoints.reread", "intents.sweep", "reencryptions.step", "runs.advance"}
+LOOPS |= {"checkpoints.tidy", "checkpoints.witness", "clock.regression"}
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 
 
