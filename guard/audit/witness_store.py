@@ -4,12 +4,37 @@ Law: `cosign` runs in the transaction in which the last checkpoint was read, so 
 second is told of the first. Whole notes are kept: a size and a hash would prove nothing against anybody.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text, delete, func, insert, select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.pool import StaticPool
 
 from guard.audit.checkpoint import Checkpoint
-from guard.db.engine import Store, Tx
+from guard.db.engine import Tx
 
 MAX_EVIDENCE = 10_000  # notes of one log and status: some 70 MB; who lies oftener is proved to lie by the first
+
+# No WAL: a copy of the one file without its WAL would be a witness that was put back, and sign a second history. EXTRA,
+# because with FULL a power cut can bring back the journal of a commit that was answered.
+PRAGMAS = ("journal_mode=DELETE", "synchronous=EXTRA", "busy_timeout=5000")
 
 metadata = MetaData()
 _Int = BigInteger().with_variant(Integer, "sqlite")
@@ -38,10 +63,35 @@ refused = Table(
 )
 
 
-def prepare(store: Store) -> None:
-    """Create the tables where they are not there."""
-    with store.write() as tx:
-        metadata.create_all(tx)
+class WitnessFile:
+    """The open file: one connection, used by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        options: dict[str, Any] = {"check_same_thread": False}
+        self._engine = create_engine(f"sqlite:///{path}", connect_args=options, poolclass=StaticPool)
+
+        @event.listens_for(self._engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(self._engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        with self.write() as tx:
+            metadata.create_all(tx)
+
+    @contextmanager
+    def write(self) -> Iterator[Tx]:
+        """A transaction that is durable at the end of the block."""
+        with self._engine.begin() as tx:
+            yield tx
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
 
 
 def last(tx: Tx, origin: str) -> tuple[Checkpoint, bytes, str] | None:

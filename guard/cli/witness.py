@@ -5,6 +5,8 @@ key whose database is gone starts nothing.
 """
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +59,7 @@ def witness(
         listener = listen(host, port)
         url = f"http://{host}:{listener.getsockname()[1]}"
         session.show({"name": cosigner.name, "url": url, "vkeys": cosigner.vkeys()})
+        sys.stdout.flush()  # whoever reads the vkey from a pipe does not wait for the end
         session.say(f"guard witness {cosigner.name} listens on {url} for {len(keys)} keys of logs")
         _run(Witness(store, cosigner, keys, lambda: int(time.time())), listener)
     finally:
@@ -119,8 +122,7 @@ def _read_key(path: Path) -> tuple[str, bytes, bytes]:
 
 
 def _store(home: Path, *, fresh: bool = False) -> Any:
-    from guard.audit import witness_store
-    from guard.db.engine import Store
+    from guard.audit.witness_store import WitnessFile
 
     path = home / "witness.db"
     if path.exists() is fresh:
@@ -130,9 +132,7 @@ def _store(home: Path, *, fresh: bool = False) -> Any:
         )
     if fresh:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    store = Store(path)
-    witness_store.prepare(store)
-    return store
+    return WitnessFile(path)
 
 
 def _run(app: Any, listener: Any) -> None:
@@ -141,4 +141,7 @@ def _run(app: Any, listener: Any) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off", loop="uvloop"
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal once more, and by default that ends the process before the file is closed.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    server.run(sockets=[listener])

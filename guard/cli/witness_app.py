@@ -17,7 +17,7 @@ from guard.audit import note, witness_store
 from guard.audit.checkpoint import Checkpoint
 from guard.audit.note import Kind, VerifierKey
 from guard.audit.witness import MAX_BODY_BYTES, SIZE_TYPE, TEXT_TYPE, Decision, decide, origin_of, parse, path_of
-from guard.db.engine import Store
+from guard.audit.witness_store import WitnessFile
 from guard.errors import InvalidInput
 
 Message = MutableMapping[str, Any]
@@ -62,8 +62,10 @@ class Cosigner:
 class Witness:
     """Cosigns the logs whose keys it was given. *clock* gives POSIX seconds."""
 
-    def __init__(self, store: Store, cosigner: Cosigner, logs: Sequence[VerifierKey], clock: Callable[[], int]) -> None:
-        self._store = store
+    def __init__(
+        self, file: WitnessFile, cosigner: Cosigner, logs: Sequence[VerifierKey], clock: Callable[[], int]
+    ) -> None:
+        self._file = file
         self._cosigner = cosigner
         self._clock = clock
         self._logs: dict[str, list[VerifierKey]] = {}
@@ -81,7 +83,7 @@ class Witness:
         keys = self._logs.get(origin, [])
         if not keys:
             return _text(404, "Expected the checkpoint of a log that this witness was given, got another origin.")
-        with self._store.write() as tx:
+        with self._file.write() as tx:
             held = witness_store.last(tx, origin)
             decision = decide(submission, keys, held[0] if held else None, origin)
             now = self._clock()
@@ -98,7 +100,7 @@ class Witness:
         """The last checkpoint that was cosigned of a log, or the notes that were refused."""
         key, _, what = path.removeprefix("/").partition("/")
         origin = self._paths.get(key, "")
-        with self._store.reader_engine.connect() as tx:
+        with self._file.write() as tx:
             held = witness_store.last(tx, origin)
             if what == "evidence" and origin:
                 return _evidence(witness_store.evidence(tx, origin)[:MAX_SHOWN])
