@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guard.cli.session import Session, verb
+from guard.cli.session import Output, Session, verb
 
 RequestOption = Annotated[str | None, typer.Option(help="id of another person's request that you accept")]
 DaysOption = Annotated[int, typer.Option(help="for how many days the old keys sign too")]
@@ -48,5 +48,6 @@ def witnesses(session: Session) -> Any:
     Example: guard audit witnesses --as admin
     """
     answer = session.call("witnesses.list")
-    session.say(f"{answer['quorum']} must cosign; they did up to size {answer['witnessed']}. {answer['remark']}")
+    if session.output is Output.TABLE:
+        session.say(f"{answer['quorum']} must cosign; they did up to size {answer['witnessed']}. {answer['remark']}")
     return answer

@@ -18,6 +18,7 @@ NAMES = {
     *("member", "mode", "name", "once", "option", "path", "plan", "port", "prove", "purpose", "resource", "role"),
     *("row", "run", "seconds", "severity", "since", "source", "step", "stream", "subject", "tenant", "to", "version"),
     *("vkey", "wait"),
+    *("mldsa", "overlap_days", "request"),
 }
 """Ids, names, paths, numbers and choices. A new parameter is written down here by somebody who thought about it."""
 SEARCHED = {"logs check": {"value"}}
