@@ -159,8 +159,7 @@ def _assemble(
     settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
 ) -> Guard:
     model, rows, policies, watch, desk = loaded
-    courier = Courier()
-    witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, courier)
+    witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, Courier())
     store, seal, fresh = _open(settings, clock, undo)
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
@@ -192,8 +191,7 @@ def _assemble(
     _signing_loops(worker, publication, witnesses)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
-    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close]
-    closers += [courier.close, store.close, lock.release]
+    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)

@@ -2,16 +2,20 @@
 
 import json
 import shutil
+import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from guard.audit.courier import Courier
 from guard.audit.note import Kind, VerifierKey, parse, verify
 from guard.audit.verify import verify as verify_export
 from guard.audit.witness import parse as parse_body
 from guard.audit.witness import path_of
+from guard.audit.witnesses import Reply
 from guard.catalogue import PLATFORM
 from guard.errors import Denied, InvalidSetting, NotFound
 from guard.settings import Witness, load
@@ -229,7 +233,33 @@ class TestFailing:
             thread.join()
             assert sorted(waits)[25] < 0.5
 
-    def test_a_trickle_of_bytes_ends_after_a_second(self, started):
+    @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"])
+    def test_a_trickle_of_bytes_ends_after_a_second(self, beginning):
+        """A byte every 0.2 s, of the head or of the body: no read waits for long, all together would for ever."""
+        done = threading.Event()
+
+        def drip(listener):
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.sendall(beginning)
+                while not done.wait(0.2):
+                    connection.sendall(b"H")
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=drip, args=(listener,))
+            thread.start()
+            start = time.perf_counter()
+            reply = Courier().post(f"http://127.0.0.1:{listener.getsockname()[1]}/add-checkpoint", b"x")
+            took = time.perf_counter() - start
+            done.set()
+            thread.join()
+        assert (reply.status, took < 2) == (0, True)
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://nowhere.invalid", "http://[", "https://127.0.0.1:9"])
+    def test_what_cannot_be_reached_is_no_answer(self, url):
+        assert Courier().get(url) == Reply(0, b"")
+
+    def test_an_answer_without_end_is_none(self, started):
         def drip(*_):
             return 200, b"x" * (1 << 19)
 
