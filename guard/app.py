@@ -21,10 +21,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.archive_operations
+import guard.audit.checkpoint_operations
 import guard.audit.operations
 import guard.audit.prune_operations
 import guard.audit.receipt_operations
 import guard.audit.scrub_operations
+import guard.audit.witness_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -42,9 +44,14 @@ from guard.api.hot import protocol
 from guard.api.routes import build as build_api
 from guard.audit import archiving
 from guard.audit import store as audit_store
+from guard.audit.courier import Courier
 from guard.audit.files import Files
 from guard.audit.log import Log
+from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
+from guard.audit.signers import LogKeys
+from guard.audit.trust import Trust
+from guard.audit.witnesses import Witnesses
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, Tx, open_store
@@ -66,10 +73,12 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
     guard.audit.archive_operations,
+    guard.audit.checkpoint_operations,
     guard.audit.operations,
     guard.audit.prune_operations,
-    guard.audit.scrub_operations,
     guard.audit.receipt_operations,
+    guard.audit.scrub_operations,
+    guard.audit.witness_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
     guard.runbook.incident_operations,
@@ -162,12 +171,16 @@ def _assemble(
     settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
 ) -> Guard:
     model, rows, policies, watch, desk = loaded
+    witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, Courier())
     store, seal, fresh = _open(settings, clock, undo)
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
-        log = _log(settings, hierarchy, tx, clock())
+        log_keys = _log_keys(settings, hierarchy)
+        log = _log(settings, hierarchy, log_keys, tx, clock())
         log.load(tx, clock())
+        publication = Publication(log, settings.checkpoint_seconds)
+        publication.load(tx)
         audit_store.expire_intents(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
@@ -178,7 +191,10 @@ def _assemble(
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources = Sources(settings.sources)
-    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
+    signing = (log, log_keys, publication, witnesses, Trust(settings.origin, witnesses))
+    parts = {
+        type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, *signing, settings, store)
+    }
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
@@ -186,6 +202,7 @@ def _assemble(
     worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
     worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
     worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
+    _signing_loops(worker, publication, witnesses)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
@@ -213,13 +230,17 @@ def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tupl
         return store, seal_new_store(tx, plan, slot, os.urandom, clock()), True
 
 
-def _log(settings: Settings, hierarchy: Hierarchy, tx: Tx, at_us: int) -> Log:
+def _log_keys(settings: Settings, hierarchy: Hierarchy) -> LogKeys:
+    return LogKeys(settings.origin, lambda tx, name, now: hierarchy.system_secret(tx, name, 32, now).expose())
+
+
+def _log(settings: Settings, hierarchy: Hierarchy, keys: LogKeys, tx: Tx, at_us: int) -> Log:
     """The log with its keys, not loaded."""
-    signer, receipts = (
-        Ed25519PrivateKey.from_private_bytes(bytes(hierarchy.system_secret(tx, name, 32, at_us).expose()))
-        for name in ("checkpoint_key", "receipt_key")
-    )
-    return Log(settings.origin, signer, receipts, Files.below(settings.home, settings.origin))
+    seed = bytes(hierarchy.system_secret(tx, "receipt_key", 32, at_us).expose())
+    receipts = Ed25519PrivateKey.from_private_bytes(seed)
+    log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home, settings.origin))
+    log.signers = keys.load(tx, at_us)
+    return log
 
 
 @contextmanager
@@ -235,7 +256,8 @@ def offline(settings: Settings) -> Iterator[tuple[Store, Log, Files]]:
         undo.callback(ProcessLock(settings.home).release)
         store, seal, _ = _open(settings, now_us, undo)
         with store.write() as tx:
-            log = _log(settings, Hierarchy(seal, os.urandom), tx, now_us())
+            hierarchy = Hierarchy(seal, os.urandom)
+            log = _log(settings, hierarchy, _log_keys(settings, hierarchy), tx, now_us())
         assert log.files is not None
         yield store, log, log.files
 
@@ -282,11 +304,17 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
 def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
     worker = Worker(gate, clock, settings.heartbeat_milliseconds)
     worker.every(0, "checkpoints.reread", always)
-    worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "reencryptions.step", vault.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
+
+
+def _signing_loops(worker: Worker, publication: Publication, witnesses: Witnesses) -> None:
+    worker.every(0, "checkpoints.publish", publication.due)
+    worker.every(0, "clock.regression", publication.regressed)
+    worker.every(1, "checkpoints.tidy", publication.tidy_due)
+    worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
 
 
 def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:

@@ -298,7 +298,7 @@ class Gate:
             self._doors.pipeline.wait(Unit(work=lambda tx: self._open_intent(tx, intent)))
 
         def close(tx: Tx) -> Sequence[Entry]:
-            phase = "outcome" if intent is not None and self._doors.intents.close(tx, intent.id) else "late"
+            phase = "outcome" if intent is None or self._doors.intents.close(tx, intent.id) else "late"
             self._finish(tx, unit, context)
             error = unit.error if isinstance(unit.error, GuardError) else None
             kept = context.entries if error is None else [entry for entry in context.entries if entry.status != "ok"]

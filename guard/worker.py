@@ -68,13 +68,15 @@ class Worker:
         self._beats += 1
         actor = Actor("system:worker", tenant, "system")
         try:
-            self._gate.call_named(operation, request, actor, f"beat_{self._beats}")
+            answer = self._gate.call_named(operation, request, actor, f"beat_{self._beats}")
         except GuardError as error:
             log.warning("loop_refused", operation=operation, tenant=tenant, code=error.code, detail=error.detail)
             return 0
         except Exception as error:  # a loop must beat on; the text could hold a value
             log.error("loop_failed", operation=operation, tenant=tenant, kind=type(error).__name__)  # noqa: TRY400  see above
             return 0
+        if alarm := getattr(answer, "alarm", ""):
+            log.error("alarm", operation=operation, tenant=tenant, alarm=alarm)
         return 1
 
 

@@ -6,17 +6,18 @@ a stored hash would otherwise be signed for ever.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.audit import archive_store, note, store
+from guard.audit import archive_store, checkpoint_store, store
 from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
 from guard.audit.files import Files, damaged_tile
-from guard.audit.note import Kind, Note, VerifierKey
+from guard.audit.note import Note, VerifierKey
 from guard.audit.reader import Reader
-from guard.audit.receipt import DEFAULT_PROMISE_US, Batch, Signer
+from guard.audit.receipt import DEFAULT_PROMISE_US, Batch, ReceiptKey
+from guard.audit.signers import PrivateKey, Signer, newest, sign
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
 from guard.audit.tree import Edge, Node, consistency_proof, leaf_hash, root_of
@@ -26,6 +27,9 @@ from guard.errors import StoreDamaged
 
 RECEIPT_NAME = "/receipts"  # after the origin: the name of the key that signs receipts
 SCRUB_AFTER_US = 600_000_000  # the first minutes after a start have other work
+RENEW_US = (
+    600_000_000  # an idle log states every ten minutes that it is still as it was (the ML-DSA line holds the time)
+)
 LEVELS = 8  # tiles of 256: eight levels hold 2^64 records
 
 
@@ -41,14 +45,11 @@ class _State:
 class Log:
     """One log of one origin. `append`, `committed` and `aborted` are called by the pipeline's writer only."""
 
-    def __init__(
-        self, origin: str, signer: Ed25519PrivateKey, receipts: Ed25519PrivateKey, files: Files | None = None
-    ) -> None:
+    def __init__(self, origin: str, *keys: PrivateKey, receipts: Ed25519PrivateKey, files: Files | None = None) -> None:
         self.origin = origin
         self.files = files
-        self._signer = signer
-        self.receipts = Signer.of(f"{origin}{RECEIPT_NAME}", receipts)
-        self.verifier = VerifierKey(origin, Kind.ED25519, signer.public_key().public_bytes_raw())
+        self.signers = tuple(Signer.of(origin, key) for key in keys)
+        self.receipts = ReceiptKey.of(f"{origin}{RECEIPT_NAME}", receipts)
         self._state = _State(Edge(), {}, ((),) * LEVELS)
         self._draft: _State | None = None
         self._reread = Edge()
@@ -61,6 +62,11 @@ class Log:
     def size(self) -> int:
         """How many records are durable."""
         return self._state.edge.size
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The Ed25519 key by which a checkpoint is verified."""
+        return newest(self.signers)
 
     def reader(self, tx: Tx) -> Reader:
         """What reads this log in the transaction *tx*."""
@@ -144,7 +150,7 @@ class Log:
         return Batch(self.origin, self.receipts, [(one.id, one.body) for one in entries], by_us).text
 
     def publish(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
-        """Sign the committed head, if it grew; the latest checkpoint, its note and what was decided.
+        """Sign the committed head, if it grew or its note is old; the latest checkpoint, its note, what was decided.
 
         Raises:
             StoreDamaged: the stored entries do not hash to the stored head, or an earlier checkpoint is no prefix.
@@ -157,7 +163,8 @@ class Log:
             )
         last = store.last_checkpoint(tx, self.origin)
         signed_size = last[0].checkpoint.size if last else 0
-        if last is not None and signed_size == edge.size and last[0].checkpoint.root == edge.root():
+        same = last is not None and signed_size == edge.size and last[0].checkpoint.root == edge.root()
+        if last is not None and same and now_us - last[0].time_us < RENEW_US:
             return last[0], last[1], Verdict.WAIT
         if signed_size > edge.size:
             raise _no_extension(Verdict.ROLLED_BACK)
@@ -170,13 +177,15 @@ class Log:
             )
         proof = consistency_proof(signed_size, edge.size, self._node_at(tx, signed_size))
         verdict = may_publish(last[0] if last else None, new, proof)
+        if last and verdict is Verdict.CLOCK_REGRESSION:
+            accepted_us = checkpoint_store.accepted_clock(tx, last[0].time_us)
+            verdict = verdict if accepted_us is None else may_publish(replace(last[0], time_us=accepted_us), new, proof)
         if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
             raise _no_extension(verdict)
         if verdict is not Verdict.PUBLISH:
             return (*last, verdict) if last else (new, "", verdict)
-        text = new.checkpoint.text()
-        signed = Note(text, (note.sign_ed25519(text, self.origin, self._signer),)).encode().decode()
-        store.add_checkpoint(tx, new, signed)
+        signed = Note(new.checkpoint.text(), sign(self.signers, new.checkpoint, now_us)).encode().decode()
+        (checkpoint_store.renew_checkpoint if same else store.add_checkpoint)(tx, new, signed)
         self._signed = edge
         return new, signed, verdict
 

@@ -4,14 +4,16 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 
-from guard.audit import archive, store
+from guard.audit import archive, checkpoint_store, store
 from guard.audit.checkpoint import Head, Verdict
-from guard.audit.export import layout, policy_text
+from guard.audit.export import layout
 from guard.audit.log import Log
 from guard.audit.proof import LogProof
+from guard.audit.publication import Publication
 from guard.audit.reader import Reader
 from guard.audit.recorder import Recorder
 from guard.audit.tree import consistency_proof, inclusion_proof
+from guard.audit.trust import Trust
 from guard.catalogue import PLATFORM, Actor, Context, Effect, operation
 from guard.db.engine import Store, Tx
 from guard.errors import Conflict, InternalError, InvalidRequest, NotFound
@@ -68,9 +70,8 @@ def prove_record(ctx: Context, request: wire.ProveRecord) -> wire.RecordProof:
     resource="audit/all/checkpoints",
 )
 def latest_checkpoint(ctx: Context, request: wire.ReadCheckpoint) -> wire.CheckpointView:
-    """Give the latest signed checkpoint."""
-    del request
-    head, note = _latest(ctx)
+    """Give the latest signed checkpoint, or the latest that enough witnesses cosigned."""
+    head, note = ctx.part(Trust).checkpoint(ctx.tx) if request.witnessed else _latest(ctx)
     return _view(ctx, head, note)
 
 
@@ -87,7 +88,7 @@ def latest_checkpoint(ctx: Context, request: wire.ReadCheckpoint) -> wire.Checkp
 def publish_checkpoint(ctx: Context, request: wire.PublishCheckpoint) -> wire.CheckpointView:
     """Sign a checkpoint over everything committed so far."""
     del request
-    head, note, verdict = ctx.part(Log).publish(ctx.tx, ctx.now_us)
+    head, note, verdict = ctx.part(Publication).publish(ctx)
     if verdict is Verdict.CLOCK_REGRESSION or not note:
         raise Conflict("The clock is behind the last checkpoint, so none was signed; set the clock right.")
     return _view(ctx, head, note)
@@ -144,11 +145,9 @@ def create_export(ctx: Context, request: wire.CreateExport) -> wire.ExportView:
     export_id = ctx.new_id("exp")
     path = ctx.part(Settings).home / "exports" / f"{export_id}.zip"
     with ctx.part(Store).read() as tx:
-        latest = store.last_checkpoint(tx, log.origin)
-        if latest is None:
-            raise Conflict("Expected a checkpoint to export under, got none yet; try again in a second.")
-        sha256 = archive.write(path, _parts(tx, log, latest[0], latest[1], request.prove))
-    checkpoint = latest[0].checkpoint
+        head, note = ctx.part(Trust).checkpoint(tx)
+        sha256 = archive.write(path, _parts(tx, log, head, note, request.prove, ctx.part(Trust)))
+    checkpoint = head.checkpoint
     view = wire.ExportView(
         id=export_id,
         size=checkpoint.size,
@@ -218,7 +217,7 @@ def _latest(ctx: Context) -> tuple[Head, str]:
     found = store.last_checkpoint(ctx.tx, ctx.part(Log).origin)
     if found is None:
         raise Conflict("Expected a signed checkpoint, got none yet; try again in a second.")
-    return found
+    return found[0], checkpoint_store.cosigned(ctx.tx, found[0].checkpoint.size, found[1])
 
 
 def _view(ctx: Context, head: Head, note: str) -> wire.CheckpointView:
@@ -239,19 +238,19 @@ def _proof(reader: Reader, index: int, head: Head, note: str) -> bytes:
     return LogProof(index, tuple(hashes), note.encode()).encode()
 
 
-def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterator[tuple[str, bytes]]:
+def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int], trust: Trust) -> Iterator[tuple[str, bytes]]:
     size = head.checkpoint.size
     if size == 0:
         raise InternalError("A checkpoint of an empty log was published.")
     reader = log.reader(tx)
     return layout(
         log.origin,
-        [text.encode() for _, text in store.checkpoint_notes(tx, size)],
+        [*(text.encode() for at, text in store.checkpoint_notes(tx, size) if at < size), note.encode()],
         reader.entries(reader.span.first, size),
         reader.leaves(size),
-        policy_text([log.verifier]),
+        trust.policy(tx, size),
         proofs={index: _proof(reader, index, head, note) for index in prove},
-        documents={"verify.py": archive.verifier()},
+        documents={"verify.py": archive.verifier(), "ranges.json": trust.ranges(tx)},
         first=reader.span.first,
     )
 

@@ -71,7 +71,7 @@ class Batch:
     __slots__ = ("_key_id", "_levels", "_promises", "_signature", "_size")
 
     def __init__(
-        self, origin: str, signer: "Signer", promises: Sequence[tuple[str, bytes]], promise_by_us: int
+        self, origin: str, signer: "ReceiptKey", promises: Sequence[tuple[str, bytes]], promise_by_us: int
     ) -> None:
         """Raises InvalidInput for a time outside 0 to 2^63 - 1 microseconds."""
         if not 0 <= promise_by_us <= MAX_PROMISE_US:
@@ -99,7 +99,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class ReceiptKey:
     """A node's receipt key under its name."""
 
     name: str
@@ -107,7 +107,7 @@ class Signer:
     key_id: bytes
 
     @classmethod
-    def of(cls, name: str, key: Ed25519PrivateKey) -> "Signer":
+    def of(cls, name: str, key: Ed25519PrivateKey) -> "ReceiptKey":
         """The signer of a key."""
         return cls(name, key, VerifierKey(name, Kind.ED25519, key.public_key().public_bytes_raw()).key_id)
 
@@ -129,7 +129,7 @@ def _levels(leaves: Sequence[bytes]) -> list[Sequence[bytes]]:
 
 def sign(origin: str, name: str, key: Ed25519PrivateKey, *, record_id: str, body: bytes, promise_by_us: int) -> Receipt:
     """The receipt for a body as it will be logged under `origin`; `name` is the name of the node's receipt key."""
-    return parse(Batch(origin, Signer.of(name, key), [(record_id, body)], promise_by_us).text(0))
+    return parse(Batch(origin, ReceiptKey.of(name, key), [(record_id, body)], promise_by_us).text(0))
 
 
 def parse(text: str) -> Receipt:

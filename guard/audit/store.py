@@ -269,8 +269,9 @@ def last_checkpoint(tx: Tx, origin: str) -> tuple[Head, str] | None:
 
 
 def checkpoint_notes(tx: Tx, up_to: int) -> list[tuple[int, str]]:
-    """(size, note) of every checkpoint up to a size, rising."""
-    here = select(audit_checkpoints.c.size, audit_checkpoints.c.note).where(audit_checkpoints.c.size <= up_to)
+    """(size, note) of every checkpoint up to a size whose note was kept, rising."""
+    kept = (audit_checkpoints.c.size <= up_to) & (audit_checkpoints.c.note != "")
+    here = select(audit_checkpoints.c.size, audit_checkpoints.c.note).where(kept)
     return [(row.size, row.note) for row in tx.execute(here.order_by(audit_checkpoints.c.size))]
 
 

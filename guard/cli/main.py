@@ -6,7 +6,21 @@ import sys
 import typer
 import typer.main
 
-from guard.cli import access, audit, audit_files, demo, fields, keys, logs, plan, run, serving, verify
+from guard.cli import (
+    access,
+    audit,
+    audit_files,
+    audit_keys,
+    demo,
+    fields,
+    keys,
+    logs,
+    plan,
+    run,
+    serving,
+    verify,
+    witness,
+)
 
 app = typer.Typer(
     name="guard",
@@ -20,6 +34,8 @@ serving.register(app)
 demo.register(app)
 verify.register(app)
 audit_files.register(audit.group)
+witness.register(app)
+audit_keys.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),

@@ -61,7 +61,7 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
     home = _home(session).absolute()
     guard = _build(home, port, host)
     try:
-        listener = _listen(guard.settings.host, guard.settings.port)
+        listener = listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
         _write_address(home, "client", url, _bootstrap(guard, "dev", "user:local|developer", DEVELOPER))
         _write_address(home, "admin", url, _bootstrap(guard, "system", "user:local|admin", PLATFORM_ADMIN))
@@ -80,7 +80,7 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
     home = _home(session)
     guard = _build(home.absolute(), port, host)
     try:
-        listener = _listen(guard.settings.host, guard.settings.port)
+        listener = listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
         if not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
             token = _bootstrap(
@@ -134,7 +134,13 @@ def _build(home: Path, port: int | None, host: str | None) -> Any:
     return guard
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections there.
+
+    Raises:
+        PortOccupied: another program listens on the port.
+        InvalidSetting: the address cannot be listened on.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

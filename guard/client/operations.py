@@ -6,6 +6,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "actors.whoami": ("GET", "/api/v1/whoami"),
     "alerts.list": ("GET", "/api/v1/alerts"),
     "censuses.run": ("POST", "/api/v1/censuses"),
+    "checkpoints.accept_clock": ("POST", "/api/v1/audit/clock"),
     "checkpoints.latest": ("GET", "/api/v1/audit/checkpoint"),
     "checkpoints.prove": ("GET", "/api/v1/audit/consistency"),
     "checkpoints.publish": ("POST", "/api/v1/audit/checkpoints"),
@@ -36,6 +37,8 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "keys.read": ("GET", "/api/v1/keys/{key}"),
     "keys.retire": ("POST", "/api/v1/keys/{key}/versions/{version}/retire"),
     "keys.rotate": ("POST", "/api/v1/keys/{key}/rotate"),
+    "log_keys.list": ("GET", "/api/v1/audit/log-keys"),
+    "log_keys.rotate": ("POST", "/api/v1/audit/log-keys"),
     "logs.try": ("POST", "/api/v1/logs/try"),
     "plans.lint": ("POST", "/api/v1/plans/lint"),
     "plans.list": ("GET", "/api/v1/plans"),
@@ -60,4 +63,5 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "tokens.exchange": ("POST", "/api/v1/tokens/exchange"),
     "tokens.list": ("GET", "/api/v1/tokens"),
     "tokens.revoke": ("POST", "/api/v1/tokens/{handle}/revoke"),
+    "witnesses.list": ("GET", "/api/v1/audit/witnesses"),
 }

@@ -251,6 +251,35 @@ audit_erasures = _table(
 audit_cosignatures = _table(
     "audit_cosignatures", _int("size", key=True), _text("name", key=True), _text("line"), _int("time_us")
 )
+audit_witnesses = _table(
+    "audit_witnesses",
+    _text("name", key=True),
+    _int("size"),
+    _text("status"),
+    _int("time_us"),
+    _int("cosigned_us", null=True),
+    _text("evidence", null=True),
+)
+audit_log_keys = _table(
+    "audit_log_keys",
+    _text("vkey", key=True),
+    _text("secret"),
+    _int("from_size"),
+    _int("to_size", null=True),
+    _int("until_us", null=True),
+    _int("created_us"),
+)
+audit_clock_requests = _table(
+    "audit_clock_requests",
+    _text("id", key=True),
+    _int("checkpoint_us"),
+    _text("reason"),
+    _text("asked_by"),
+    _int("asked_us"),
+    _text("accepted_by", null=True),
+    _int("accepted_us", null=True),
+    Index(None, "checkpoint_us"),
+)
 audit_anchors = _table(
     "audit_anchors",
     _text("kind", key=True),

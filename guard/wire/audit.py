@@ -58,7 +58,9 @@ class RecordProof(Model):
 
 
 class ReadCheckpoint(Model):
-    """The latest checkpoint."""
+    """The latest checkpoint, or with `witnessed` the latest that enough witnesses cosigned."""
+
+    witnessed: bool = False
 
 
 class PublishCheckpoint(Model):

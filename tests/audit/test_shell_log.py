@@ -49,7 +49,7 @@ class Ledger:
 
     def open(self, origin=ORIGIN):
         self.store = open_store(self.path)
-        self.log = Log(origin, self.key, RECEIPTS, self.files)
+        self.log = Log(origin, self.key, receipts=RECEIPTS, files=self.files)
         with self.store.write() as tx:
             self.log.load(tx, NOW)
 
@@ -168,7 +168,7 @@ def test_the_log_of_another_origin_is_not_opened(ledger):
 
 def test_a_second_writer_is_noticed_by_the_moved_head(ledger):
     ledger.append(5)
-    other = Log(ORIGIN, ledger.key, RECEIPTS)
+    other = Log(ORIGIN, ledger.key, receipts=RECEIPTS)
     with ledger.store.write() as tx:
         other.load(tx, NOW)
     ledger.append(1)

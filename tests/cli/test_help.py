@@ -32,6 +32,7 @@ NAMES = {
     ),
     *("row", "run", "seconds", "severity", "since", "source", "step", "stream", "subject", "tenant", "to", "version"),
     *("vkey", "wait"),
+    *("mldsa", "overlap_days", "request"),
 }
 """Ids, names, paths, numbers and choices. A new parameter is written down here by somebody who thought about it."""
 SEARCHED = {"logs check": {"value"}}

@@ -13,6 +13,7 @@ CATALOGUE = collect(ROOMS)
 UNRECORDED = {
     "checkpoints.publish",
     "checkpoints.reread",
+    "checkpoints.witness",
     "intents.sweep",
     "log.archive",
     "prunes.sweep",

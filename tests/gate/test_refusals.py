@@ -225,12 +225,14 @@ def test_exempt_operations_are_exactly_those_that_are_printed(made):
     assert exempt == {
         "checkpoints.publish",
         "checkpoints.reread",
+        "checkpoints.witness",
         "intents.sweep",
         "log.archive",
         "prunes.sweep",
         "scrubs.step",
     }
-    for name in exempt:
+    # The first needs a witness (tests/audit/test_shell_witnesses.py), the end of a scrubber's pass is a record of its own.
+    for name in exempt - {"checkpoints.witness", "scrubs.step"}:
         size = made.size
         made.call(name)
         assert made.size == size

@@ -13,6 +13,9 @@ from tests.gate.building import CANARY, insert, stage
 LOOPS = {
     "checkpoints.publish",
     "checkpoints.reread",
+    "checkpoints.tidy",
+    "checkpoints.witness",
+    "clock.regression",
     "intents.sweep",
     "log.archive",
     "prunes.sweep",

@@ -95,6 +95,41 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "audit_witnesses",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("size", INT, autoincrement=False, nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("time_us", INT, autoincrement=False, nullable=False),
+        sa.Column("cosigned_us", INT, autoincrement=False, nullable=True),
+        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "audit_log_keys",
+        sa.Column("vkey", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("from_size", INT, autoincrement=False, nullable=False),
+        sa.Column("to_size", INT, autoincrement=False, nullable=True),
+        sa.Column("until_us", INT, autoincrement=False, nullable=True),
+        sa.Column("created_us", INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("vkey"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "audit_clock_requests",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("checkpoint_us", INT, autoincrement=False, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("asked_us", INT, autoincrement=False, nullable=False),
+        sa.Column("accepted_by", sa.Text(), nullable=True),
+        sa.Column("accepted_us", INT, autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_audit_clock_requests_checkpoint_us", "audit_clock_requests", ["checkpoint_us"], unique=False)
+    op.create_table(
         "audit_anchors",
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("size", INT, autoincrement=False, nullable=False),
