@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.export_operations
 import guard.audit.operations
 import guard.detect.decision_operations
 import guard.detect.operations
@@ -37,8 +38,10 @@ from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
 from guard.audit import store as audit_store
+from guard.audit.export_work import Exports
 from guard.audit.log import Log
 from guard.audit.recorder import Recorder
+from guard.audit.shelf import Shelf
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, open_store
@@ -59,6 +62,7 @@ from guard.worker import Worker, always
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.export_operations,
     guard.audit.operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -160,6 +164,8 @@ def _assemble(
         log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
         log.load(tx, clock())
         audit_store.expire_intents(tx)
+        exports = Exports(store, log, Shelf(settings.home / "exports"))
+        exports.load(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -169,11 +175,13 @@ def _assemble(
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources = Sources(settings.sources)
-    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
+    parts = {
+        type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store, exports)
+    }
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
-    worker = _worker(gate, clock, settings, vault, desk)
+    worker = _worker(gate, clock, settings, vault, desk, exports)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
@@ -240,12 +248,15 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
     return retry_after
 
 
-def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
+def _worker(
+    gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk, exports: Exports
+) -> Worker:
     worker = Worker(gate, clock, settings.heartbeat_milliseconds)
     worker.every(0, "checkpoints.reread", always)
     worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "reencryptions.step", vault.due)
+    worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
 

@@ -93,21 +93,35 @@ def _heads(origin: str, notes: Sequence[bytes]) -> list[tuple[Checkpoint, bytes]
 
 def _tree(head: Checkpoint, entries: Iterable[bytes], leaves: Iterable[bytes]) -> Iterator[Part]:
     levels: list[list[bytes]] = [[] for _ in range(MAX_LEVEL + 1)]
-    source = _matched(head.size, entries, leaves)
-    for n in range(-(-head.size // WIDTH)):
-        pairs = list(islice(source, WIDTH))
-        levels[0] = [leaf for _, leaf in pairs]
-        yield Tile(None, n, len(pairs)).path(), encode_bundle(entry for entry, _ in pairs)
-        yield from _full_tiles(levels, n)
+    yield from bundles(levels, 0, _matched(head.size, entries, leaves))
     edge = Edge(head.size, tuple(peak for level in reversed(levels) for peak in Edge().extend(level).peaks))
     if edge.root() != head.root:
         raise VerificationFailed(
             f"The root of the {head.size} entries is not the one that the checkpoint signs; nothing was exported.",
             size=head.size,
         )
+    yield from unfinished(levels, head.size)
+
+
+def bundles(levels: list[list[bytes]], first: int, source: Iterable[tuple[bytes, bytes]]) -> Iterator[Part]:
+    """The bundles of (entry, leaf hash) pairs from tile number *first*, and each tile that they fill.
+
+    `levels` are the hashes of the unfinished tile of each level before them, and after the last one those after them.
+    """
+    pairs = iter(source)
+    n = first
+    while tile := list(islice(pairs, WIDTH)):
+        levels[0] = [leaf for _, leaf in tile]
+        yield Tile(None, n, len(tile)).path(), encode_bundle(entry for entry, _ in tile)
+        yield from _full_tiles(levels, n)
+        n += 1
+
+
+def unfinished(levels: Sequence[Sequence[bytes]], size: int) -> Iterator[Part]:
+    """The last tile of each level of a log of this size, where it is not full."""
     for level, hashes in enumerate(levels):
         if hashes:
-            yield Tile(level, head.size >> (8 * (level + 1)), len(hashes)).path(), tile_bytes(hashes)
+            yield Tile(level, size >> (8 * (level + 1)), len(hashes)).path(), tile_bytes(hashes)
 
 
 def _full_tiles(levels: list[list[bytes]], n: int) -> Iterator[Part]:

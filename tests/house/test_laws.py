@@ -30,6 +30,7 @@ DECLARATIONS = "guard.catalogue"
 """Its import brings the database's types and calls nothing, so purity is not followed through it."""
 SHELLS = {
     "guard.audit.archive": "writes the exported log to its place on disk",
+    "guard.audit.shelf": "writes the parts of an export to their places on disk",
     "guard.audit.verify": "is copied into evidence and runs there alone, as a program",
 }
 """Files of a room that reach outside although they are neither store nor plugin, with the reason."""
