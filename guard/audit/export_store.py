@@ -3,11 +3,12 @@
 import base64
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
 
-from guard.audit.export_job import OPEN, Job, Part
+from guard.audit.export_job import Job, Part
 from guard.audit.selection import Filter
 from guard.db.engine import Tx
 from guard.db.schema import audit_checkpoints, audit_export_jobs, audit_export_parts
@@ -48,10 +49,10 @@ def list_jobs(tx: Tx, tenant: str) -> list[tuple[Job, int]]:
     return [(_job(row), row.done) for row in tx.execute(newest)]
 
 
-def known_jobs(tx: Tx) -> dict[str, tuple[str, bool]]:
-    """Every export: its tenant, and whether it is still at work."""
+def known_jobs(tx: Tx) -> dict[str, tuple[str, str]]:
+    """Every export: its tenant and its state."""
     rows = tx.execute(select(audit_export_jobs.c.id, audit_export_jobs.c.tenant, audit_export_jobs.c.state))
-    return {row.id: (row.tenant, row.state in OPEN) for row in rows}
+    return {row.id: (row.tenant, row.state) for row in rows}
 
 
 def add_part(tx: Tx, export: str, n: int, part: Part) -> None:
@@ -61,10 +62,10 @@ def add_part(tx: Tx, export: str, n: int, part: Part) -> None:
 
 
 def list_parts(tx: Tx, export: str) -> list[Part]:
-    """The parts of an export in order."""
+    """The parts of an export in order, up to the first that is missing."""
     here = select(audit_export_parts).where(audit_export_parts.c.export == export)
-    rows = tx.execute(here.order_by(audit_export_parts.c.n)).all()
-    return [Part(row.first, row.last, row.matched, row.sha256, row.bytes, row.edge) for row in rows]
+    rows = takewhile(lambda at: at[0] == at[1].n, enumerate(tx.execute(here.order_by(audit_export_parts.c.n))))
+    return [Part(row.first, row.last, row.matched, row.sha256, row.bytes, row.edge) for _, row in rows]
 
 
 def older_checkpoints(tx: Tx, size: int) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from guard import plugins
 from guard.audit import archive, export_store
 from guard.audit.export import bundles, policy_text, unfinished
-from guard.audit.export_job import PART_RECORDS, TILES, Job, Part, root_of_parts
+from guard.audit.export_job import OPEN, PART_RECORDS, TILES, Job, Part, root_of_parts
 from guard.audit.log import Log
 from guard.audit.manifest import PartFile, Request, manifest, note_text
 from guard.audit.proof import LogProof
@@ -43,8 +43,8 @@ class Exports:
     def load(self, tx: Tx) -> None:
         """Go on with what an earlier process began, and remove what it left unfinished."""
         known = export_store.known_jobs(tx)
-        self.shelf.keep_only(known.keys())
-        self._running = {export: tenant for export, (tenant, at_work) in known.items() if at_work}
+        self.shelf.keep_only({export for export, (_, state) in known.items() if state in OPEN | {"ready"}})
+        self._running = {export: tenant for export, (tenant, state) in known.items() if state in OPEN}
 
     def start(self, export: str, tenant: str) -> None:
         """An export is at work from now on."""
