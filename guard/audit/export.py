@@ -14,7 +14,7 @@ from guard.audit import checkpoint, note
 from guard.audit.checkpoint import Checkpoint
 from guard.audit.note import VerifierKey
 from guard.audit.tiles import MAX_LEVEL, WIDTH, Tile, encode_bundle, tile_bytes
-from guard.audit.tree import Edge, leaf_hash, root_of
+from guard.audit.tree import HASH_BYTES, Edge, leaf_hash, root_of
 from guard.errors import InvalidInput, VerificationFailed
 
 FOLDERS = ("tile/", "checkpoints/", "proofs/")
@@ -58,6 +58,19 @@ def layout(
     yield from small.items()
     yield "manifest.json", manifest(head, small | {"checkpoint": signed})
     yield "checkpoint", signed
+
+
+def leaf_tiles(first: int, hashes: bytes) -> Iterator[tuple[str, bytes]]:
+    """The tiles of the lowest level that hold these leaf hashes, of which the first has index *first*."""
+    for at in range(0, len(hashes), WIDTH * HASH_BYTES):
+        tile = hashes[at : at + WIDTH * HASH_BYTES]
+        n = (first + at // HASH_BYTES) // WIDTH
+        yield Tile(0, n, len(tile) // HASH_BYTES).path(), tile_bytes(cut(tile))
+
+
+def cut(hashes: bytes | bytearray) -> list[bytes]:
+    """Hashes that stand one after the other."""
+    return [bytes(hashes[at : at + HASH_BYTES]) for at in range(0, len(hashes), HASH_BYTES)]
 
 
 def policy_text(keys: Iterable[VerifierKey]) -> str:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from guard import plugins
 from guard.audit import archive, export_store
-from guard.audit.export import bundles, policy_text, unfinished
+from guard.audit.export import bundles, cut, leaf_tiles, policy_text, unfinished
 from guard.audit.export_job import OPEN, PART_RECORDS, TILES, Job, Part, root_of_parts
 from guard.audit.log import Log
 from guard.audit.manifest import PartFile, Request, manifest, note_text
@@ -19,7 +19,7 @@ from guard.audit.proof import LogProof
 from guard.audit.reader import Reader
 from guard.audit.row import Row
 from guard.audit.shelf import Shelf
-from guard.audit.tiles import MAX_LEVEL, TILE_LEVELS, WIDTH, Tile, tile_bytes
+from guard.audit.tiles import MAX_LEVEL, TILE_LEVELS, WIDTH
 from guard.audit.tree import HASH_BYTES, Edge, inclusion_proof, leaf_hash, root_of
 from guard.db.engine import Store, Tx
 from guard.errors import InternalError, StoreDamaged, VerificationFailed
@@ -88,7 +88,7 @@ class Exports:
             self.shelf.put(f"{job.id}/hashes/{n:05d}", lambda out: out.write(leaves))
         if len(leaves) != (last - first) * HASH_BYTES:
             raise InternalError(f"The format {job.format} did not take every record that it was given.")
-        edge = Edge().extend(_cut(leaves)).serialise()
+        edge = Edge().extend(cut(leaves)).serialise()
         return Part(first, last, matched, stored.sha256, stored.length, edge)
 
     def finish(self, job: Job, parts: list[Part]) -> Job:
@@ -175,14 +175,6 @@ def read_page(reader: Reader, start: int, end: int) -> list[Row]:
     return [Row.of(index, entry) for index, entry in enumerate(entries, start)]
 
 
-def leaf_tiles(first: int, hashes: bytes) -> Iterator[tuple[str, bytes]]:
-    """The tiles of the lowest level that hold these leaf hashes, of which the first has index *first*."""
-    for at in range(0, len(hashes), WIDTH * HASH_BYTES):
-        tile = hashes[at : at + WIDTH * HASH_BYTES]
-        n = (first + at // HASH_BYTES) // WIDTH
-        yield Tile(0, n, len(tile) // HASH_BYTES).path(), tile_bytes(_cut(tile))
-
-
 def _compare(reader: Reader, start: int, leaves: list[bytes]) -> None:
     """Two nodes a tile tell as much as 256 leaves; the leaves are asked for only where those differ."""
     if len(leaves) == WIDTH:
@@ -218,7 +210,3 @@ def _levels(reader: Reader, size: int) -> list[list[bytes]]:
         count = size >> (TILE_LEVELS * level)
         levels.append([reader.node(TILE_LEVELS * level, index) for index in range(count - count % WIDTH, count)])
     return levels
-
-
-def _cut(hashes: bytes | bytearray) -> list[bytes]:
-    return [bytes(hashes[at : at + HASH_BYTES]) for at in range(0, len(hashes), HASH_BYTES)]

@@ -6,7 +6,7 @@ import sys
 import typer
 import typer.main
 
-from guard.cli import access, audit, demo, fields, keys, logs, plan, run, serving, verify
+from guard.cli import access, audit_export, demo, fields, keys, logs, plan, run, serving, verify
 
 app = typer.Typer(
     name="guard",
@@ -26,7 +26,7 @@ for _name, _group, _help in (
     ("logs", logs.group, "Request logs, detections and decisions."),
     ("plan", plan.group, "Contingency plans."),
     ("run", run.group, "Incidents and runs of plans."),
-    ("audit", audit.group, "The audit log: records, proofs, exports."),
+    ("audit", audit_export.group, "The audit log: records, proofs, exports."),
 ):
     app.add_typer(_group, name=_name, help=_help, no_args_is_help=True)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from guard.audit import note
 from guard.audit.checkpoint import parse
-from guard.audit.export_work import Exports, leaf_tiles
+from guard.audit.export import leaf_tiles
+from guard.audit.export_work import Exports
 from guard.audit.tree import root_of
 from guard.catalogue import PLATFORM
 from tests.world import world
