@@ -22,6 +22,7 @@ import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.archive_operations
 import guard.audit.checkpoint_operations
+import guard.audit.export_operations
 import guard.audit.operations
 import guard.audit.prune_operations
 import guard.audit.receipt_operations
@@ -45,10 +46,12 @@ from guard.api.routes import build as build_api
 from guard.audit import archiving
 from guard.audit import store as audit_store
 from guard.audit.courier import Courier
+from guard.audit.export_work import Exports
 from guard.audit.files import Files
 from guard.audit.log import Log
 from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
+from guard.audit.shelf import Shelf
 from guard.audit.signers import LogKeys
 from guard.audit.trust import Trust
 from guard.audit.witnesses import Witnesses
@@ -74,6 +77,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.operations,
     guard.audit.archive_operations,
     guard.audit.checkpoint_operations,
+    guard.audit.export_operations,
     guard.audit.operations,
     guard.audit.prune_operations,
     guard.audit.receipt_operations,
@@ -182,6 +186,9 @@ def _assemble(
         publication = Publication(log, settings.checkpoint_seconds)
         publication.load(tx)
         audit_store.expire_intents(tx)
+        trust = Trust(settings.origin, witnesses)
+        exports = Exports(store, log, trust, Shelf(settings.home / "exports"))
+        exports.load(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -191,14 +198,14 @@ def _assemble(
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources = Sources(settings.sources)
-    signing = (log, log_keys, publication, witnesses, Trust(settings.origin, witnesses))
+    signing = (log, log_keys, publication, witnesses, trust, exports)
     parts = {
         type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, *signing, settings, store)
     }
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
-    worker = _worker(gate, clock, settings, vault, desk)
+    worker = _worker(gate, clock, settings, vault, desk, exports)
     worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
     worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
     worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
@@ -301,11 +308,14 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
     return retry_after
 
 
-def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
+def _worker(
+    gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk, exports: Exports
+) -> Worker:
     worker = Worker(gate, clock, settings.heartbeat_milliseconds)
     worker.every(0, "checkpoints.reread", always)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "reencryptions.step", vault.due)
+    worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
 

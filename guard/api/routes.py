@@ -121,7 +121,8 @@ def evidence(unit: Unit) -> Iterator[tuple[str, str]]:
 
 def _response(answer: Any) -> Response:
     if isinstance(answer, Attachment):
-        return FileResponse(answer.path, media_type=answer.media_type, filename=answer.file_name)
+        headers = {"etag": f'"{answer.sha256}"'} if answer.sha256 else {}
+        return FileResponse(answer.path, media_type=answer.media_type, filename=answer.file_name, headers=headers)
     return Response(encode(answer), media_type="application/json")
 
 

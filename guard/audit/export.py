@@ -14,7 +14,7 @@ from guard.audit import checkpoint, note
 from guard.audit.checkpoint import Checkpoint
 from guard.audit.note import VerifierKey
 from guard.audit.tiles import MAX_LEVEL, WIDTH, Tile, encode_bundle, tile_bytes
-from guard.audit.tree import Edge, leaf_hash, root_of
+from guard.audit.tree import HASH_BYTES, Edge, leaf_hash, root_of
 from guard.errors import InvalidInput, VerificationFailed
 
 FOLDERS = ("tile/", "checkpoints/", "proofs/")
@@ -63,6 +63,19 @@ def layout(
     yield "checkpoint", signed
 
 
+def leaf_tiles(first: int, hashes: bytes) -> Iterator[tuple[str, bytes]]:
+    """The tiles of the lowest level that hold these leaf hashes, of which the first has index *first*."""
+    for at in range(0, len(hashes), WIDTH * HASH_BYTES):
+        tile = hashes[at : at + WIDTH * HASH_BYTES]
+        n = (first + at // HASH_BYTES) // WIDTH
+        yield Tile(0, n, len(tile) // HASH_BYTES).path(), tile_bytes(cut(tile))
+
+
+def cut(hashes: bytes | bytearray) -> list[bytes]:
+    """Hashes that stand one after the other."""
+    return [bytes(hashes[at : at + HASH_BYTES]) for at in range(0, len(hashes), HASH_BYTES)]
+
+
 def policy_text(keys: Iterable[VerifierKey]) -> str:
     """A policy of c2sp.org/tlog-policy that accepts the log under any of these keys and asks for no witness."""
     return "".join(f"log {key.encode()}\n" for key in keys) + "quorum none\n"
@@ -98,22 +111,37 @@ def _heads(origin: str, notes: Sequence[bytes]) -> list[tuple[Checkpoint, bytes]
 
 def _tree(head: Checkpoint, entries: Iterable[bytes], leaves: Iterable[bytes], first: int) -> Iterator[Part]:
     levels: list[list[bytes]] = [[] for _ in range(MAX_LEVEL + 1)]
-    source = _matched(head.size, entries, leaves, first)
-    for n in range(-(-head.size // WIDTH)):
-        pairs = list(islice(source, WIDTH))
-        levels[0] = [leaf for _, leaf in pairs]
-        if n * WIDTH >= first:
-            yield Tile(None, n, len(pairs)).path(), encode_bundle(entry for entry, _ in pairs)
-        yield from _full_tiles(levels, n)
+    yield from bundles(levels, 0, _matched(head.size, entries, leaves, first))
     edge = Edge(head.size, tuple(peak for level in reversed(levels) for peak in Edge().extend(level).peaks))
     if edge.root() != head.root:
         raise VerificationFailed(
             f"The root of the {head.size} entries is not the one that the checkpoint signs; nothing was exported.",
             size=head.size,
         )
+    yield from unfinished(levels, head.size)
+
+
+def bundles(levels: list[list[bytes]], first: int, source: Iterable[tuple[bytes, bytes]]) -> Iterator[Part]:
+    """The bundles of (entry, leaf hash) pairs from tile number *first*, and each tile that they fill.
+
+    `levels` are the hashes of the unfinished tile of each level before them, and after the last one those after them.
+    Of a pruned bundle only the hashes are left: its entries are empty, and none is written.
+    """
+    pairs = iter(source)
+    n = first
+    while tile := list(islice(pairs, WIDTH)):
+        levels[0] = [leaf for _, leaf in tile]
+        if tile[0][0]:
+            yield Tile(None, n, len(tile)).path(), encode_bundle(entry for entry, _ in tile)
+        yield from _full_tiles(levels, n)
+        n += 1
+
+
+def unfinished(levels: Sequence[Sequence[bytes]], size: int) -> Iterator[Part]:
+    """The last tile of each level of a log of this size, where it is not full."""
     for level, hashes in enumerate(levels):
         if hashes:
-            yield Tile(level, head.size >> (8 * (level + 1)), len(hashes)).path(), tile_bytes(hashes)
+            yield Tile(level, size >> (8 * (level + 1)), len(hashes)).path(), tile_bytes(hashes)
 
 
 def _full_tiles(levels: list[list[bytes]], n: int) -> Iterator[Part]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.audit import archive_store, checkpoint_store, store
+from guard.audit import archive_store, checkpoint_store, note, store
 from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
 from guard.audit.files import Files, damaged_tile
@@ -67,6 +67,12 @@ class Log:
     def verifier(self) -> VerifierKey:
         """The Ed25519 key by which a checkpoint is verified."""
         return newest(self.signers)
+
+    def sign(self, text: str) -> bytes:
+        """A signed note over *text* by the log's key; for texts that say in their first line what they are."""
+        private = next(one.private for one in self.signers if one.verifier == self.verifier)
+        assert isinstance(private, Ed25519PrivateKey)
+        return Note(text, (note.sign_ed25519(text, self.origin, private),)).encode()
 
     def reader(self, tx: Tx) -> Reader:
         """What reads this log in the transaction *tx*."""

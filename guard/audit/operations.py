@@ -1,12 +1,9 @@
 """What the catalogue lists of the audit room."""
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 
-from guard.audit import archive, checkpoint_store, store
+from guard.audit import checkpoint_store, store
 from guard.audit.checkpoint import Head, Verdict
-from guard.audit.export import layout
 from guard.audit.log import Log
 from guard.audit.proof import LogProof
 from guard.audit.publication import Publication
@@ -14,12 +11,10 @@ from guard.audit.reader import Reader
 from guard.audit.recorder import Recorder
 from guard.audit.tree import consistency_proof, inclusion_proof
 from guard.audit.trust import Trust
-from guard.catalogue import PLATFORM, Actor, Context, Effect, operation
-from guard.db.engine import Store, Tx
-from guard.errors import Conflict, InternalError, InvalidRequest, NotFound
-from guard.settings import Settings
+from guard.catalogue import Actor, Context, Effect, operation
+from guard.errors import Conflict, InvalidRequest, NotFound
 from guard.wire import audit as wire
-from guard.wire.model import Attachment, Nothing
+from guard.wire.model import Nothing
 
 SWEEP_LIMIT = 100  # intents closed at a time
 
@@ -129,70 +124,6 @@ def prove_consistency(ctx: Context, request: wire.ProveConsistency) -> wire.Cons
 
 
 @operation(
-    "exports.create",
-    "POST /api/v1/audit/exports",
-    takes=wire.CreateExport,
-    gives=wire.ExportView,
-    effect=Effect.EXTERNAL,
-    resource="audit/all/exports",
-    example={"prove": [0]},
-)
-def create_export(ctx: Context, request: wire.CreateExport) -> wire.ExportView:
-    """Write the whole log as an archive that `guard verify` checks offline."""
-    if ctx.tenant != PLATFORM:
-        raise NotFound("The whole log holds every tenant's records, so only the platform's auditors export it.")
-    log = ctx.part(Log)
-    export_id = ctx.new_id("exp")
-    path = ctx.part(Settings).home / "exports" / f"{export_id}.zip"
-    with ctx.part(Store).read() as tx:
-        head, note = ctx.part(Trust).checkpoint(tx)
-        sha256 = archive.write(path, _parts(tx, log, head, note, request.prove, ctx.part(Trust)))
-    checkpoint = head.checkpoint
-    view = wire.ExportView(
-        id=export_id,
-        size=checkpoint.size,
-        root=base64.b64encode(checkpoint.root).decode(),
-        sha256=sha256,
-        created_by=ctx.actor.subject,
-        created_us=ctx.now_us,
-    )
-    ctx.note(export=export_id, size=view.size)
-    ctx.at_outcome(lambda tx: store.add_export(tx, view, PLATFORM, str(path)))
-    return view
-
-
-@operation(
-    "exports.list",
-    "GET /api/v1/audit/exports",
-    takes=wire.ListExports,
-    gives=wire.ExportList,
-    effect=Effect.READ,
-    resource="audit/all/exports",
-)
-def list_exports(ctx: Context, request: wire.ListExports) -> wire.ExportList:
-    """List finished exports."""
-    del request
-    return wire.ExportList(data=store.list_exports(ctx.tx, ctx.tenant))
-
-
-@operation(
-    "exports.download",
-    "GET /api/v1/audit/exports/{export}/archive",
-    takes=wire.DownloadExport,
-    gives=Attachment,
-    effect=Effect.READ,
-    resource="audit/all/exports",
-    audit=("export",),
-)
-def download_export(ctx: Context, request: wire.DownloadExport) -> Attachment:
-    """Download an export as a zip archive."""
-    path = store.export_path(ctx.tx, ctx.tenant, request.export)
-    if path is None or not Path(path).is_file():
-        raise NotFound(f"Expected the id of an export, got {request.export}; see guard audit exports.")
-    return Attachment(path=path, file_name=f"{request.export}.zip", media_type="application/zip")
-
-
-@operation(
     "intents.sweep",
     None,
     takes=wire.SweepIntents,
@@ -236,23 +167,6 @@ def _proof(reader: Reader, index: int, head: Head, note: str) -> bytes:
         raise InvalidRequest(f"Expected an index below the checkpoint's size {size}; wait for the next checkpoint.")
     hashes = inclusion_proof(index, size, reader.node)
     return LogProof(index, tuple(hashes), note.encode()).encode()
-
-
-def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int], trust: Trust) -> Iterator[tuple[str, bytes]]:
-    size = head.checkpoint.size
-    if size == 0:
-        raise InternalError("A checkpoint of an empty log was published.")
-    reader = log.reader(tx)
-    return layout(
-        log.origin,
-        [*(text.encode() for at, text in store.checkpoint_notes(tx, size) if at < size), note.encode()],
-        reader.entries(reader.span.first, size),
-        reader.leaves(size),
-        trust.policy(tx, size),
-        proofs={index: _proof(reader, index, head, note) for index in prove},
-        documents={"verify.py": archive.verifier(), "ranges.json": trust.ranges(tx)},
-        first=reader.span.first,
-    )
 
 
 @operation(

@@ -1,4 +1,4 @@
-"""Rows of the log: entries, search index, full tiles, head, checkpoints, open intents, exports. Transaction first."""
+"""Rows of the log: entries, search index, full tiles, head, checkpoints, open intents. Transaction first."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from guard.db.engine import Tx
 from guard.db.schema import (
     audit_checkpoints,
     audit_entries,
-    audit_exports,
     audit_head,
     audit_index,
     audit_open_intents,
@@ -23,7 +22,7 @@ from guard.db.schema import (
     audit_tiles,
 )
 from guard.errors import InvalidInput, StoreDamaged
-from guard.wire.audit import ExportView, ListRecords, RecordView
+from guard.wire.audit import ListRecords, RecordView
 
 PAGE = 1024  # entries read at a time: about 0.5 MB
 
@@ -300,26 +299,3 @@ def overdue_intents(tx: Tx, now_us: int, limit: int) -> list[Mapping[str, Any]]:
 def expire_intents(tx: Tx) -> None:
     """At start: the process that opened these is gone, so every open intent is due now."""
     tx.execute(update(audit_open_intents).values(deadline_us=0))
-
-
-# exports
-
-
-def add_export(tx: Tx, view: ExportView, tenant: str, path: str) -> None:
-    """Insert a finished export."""
-    values = view.model_dump()
-    tx.execute(insert(audit_exports).values(tenant=tenant, path=path, **values))
-
-
-def list_exports(tx: Tx, tenant: str) -> list[ExportView]:
-    """Finished exports, newest first."""
-    here = select(audit_exports).where(audit_exports.c.tenant == tenant).order_by(audit_exports.c.created_us.desc())
-    names = ExportView.model_fields
-    return [ExportView(**{name: row[name] for name in names}) for row in tx.execute(here).mappings()]
-
-
-def export_path(tx: Tx, tenant: str, export_id: str) -> str | None:
-    """Where the archive of an export lies."""
-    here = (audit_exports.c.tenant == tenant) & (audit_exports.c.id == export_id)
-    found: str | None = tx.execute(select(audit_exports.c.path).where(here)).scalar()
-    return found

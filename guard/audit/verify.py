@@ -5,8 +5,7 @@ PATH is a log directory or a zip of one: `checkpoint`, `policy.txt`, `tile/<L>/<
 
 Law: every hash is made anew from the bytes of the entries; a stored hash is only compared. Every byte is vouched for by
 the signed root, a signature or the manifest, or named as a fault. Exit 0: all holds; 7: not; 2: nothing to verify.
-It imports nothing of guard and repeats some 100 lines of tree.py, note.py and tiles.py, because it is copied into
-evidence and must run years later in other hands. Written twice, each is a check on the other.
+It imports nothing of guard, because it is copied into evidence and must run years later in other hands.
 """
 
 import argparse
@@ -72,8 +71,6 @@ class Report:
 
 
 class _Files:
-    """The files of a directory, or of a zip with or without one common top folder. A link is no file of a log."""
-
     def __init__(self, path: Path, report: Report) -> None:
         self.report, self.names = report, dict[str, Any]()
         if path.is_dir():
@@ -193,7 +190,6 @@ def _canonical(text: str) -> Any:
 
 
 def _record(text: str) -> tuple[dict[str, Any], int]:
-    """The body and number of an entry, if it is a canonical record of version 1."""
     entry = _canonical(text)
     body = entry.get("b") if type(entry) is dict and set(entry) == {"b", "n"} else None
     if type(body) is not dict or type(entry["n"]) is not int or entry["n"] < 0:
@@ -206,7 +202,6 @@ def _record(text: str) -> tuple[dict[str, Any], int]:
 
 
 def _shape(value: Any, forms: dict[str, str]) -> str:
-    """A pattern for canonical JSON without escapes that has the same keys and types as `value`."""
     if type(value) is dict:
         keys = {key: forms.get(key) or _shape(item, {}) for key, item in value.items()}
         return rf"\{{{','.join(f'{re.escape(json.dumps(key))}:{shape}' for key, shape in keys.items())}\}}"
@@ -217,10 +212,7 @@ def _shape(value: Any, forms: dict[str, str]) -> str:
 
 
 class _Ledger:
-    """Numbers are dense in each tenant, and each intent has at most one outcome.
-
-    A record of a new shape is parsed. One that fits a known shape is as good as the first, at a fifth of the cost.
-    """
+    """Numbers are dense in each tenant, intents have at most one outcome; a record of a known shape is not parsed."""
 
     def __init__(self, report: Report) -> None:
         self.report, self.add = report, report.add
@@ -276,10 +268,7 @@ def _unframe(data: bytes, width: int) -> tuple[list[bytes], bool]:
 
 
 class _Run:
-    """One verification. The tree is built over the stored leaf hashes, after each was compared with its entry.
-
-    If it gives the signed root they are the logged ones, and an entry that differs was changed; if not, the tile was.
-    """
+    """One verification. If the stored leaf hashes give the signed root, an entry that differs was changed."""
 
     def __init__(self, files: _Files, report: Report, keys: dict[str, bytes]) -> None:
         self.files, self.report, self.add, self.ledger = files, report, report.add, _Ledger(report)
@@ -298,8 +287,10 @@ class _Run:
         report.root = base64.b64encode(head.root).decode()
         if given and not given.keys() & set(report.signers):
             self.add("checkpoint", "a signature by the given key was expected, none came")
-        if claims not in (None, {"origin": head.origin, "root": report.root, "size": head.size}):
+        if claims and [claims.get(key) for key in ("origin", "root", "size")] != [head.origin, report.root, head.size]:
             self.add("manifest.json", "origin, root and size are not those of the checkpoint")
+        if "manifest.note" in names:
+            self._read("manifest.note", self._manifest_note)
         if since and (older := self._read("--since", self._older, since)):
             report.counts["since"] = older.size
         for name in (item for item in names if item.startswith(("checkpoints/", "proofs/"))):
@@ -327,6 +318,15 @@ class _Run:
             self.vouched.add(name)
         self.report.counts["manifest"] = 1
         return content
+
+    def _manifest_note(self, _: str, text: str) -> None:
+        digest = sha256(self.files.read("manifest.json") or b"").hexdigest()
+        signed = f"guard/manifest/v1\n{self.head.origin}\n{digest}\n"
+        found = re.fullmatch(re.escape(signed) + r"\n— (\S+) (\S+)\n", text)
+        data = _b64decode(found[2]) if found else b""
+        key = self.keys.get(f"{found[1]}+{data[:4].hex()}") if found else None
+        if not found or not key or not _holds(found[1], key, self.head, signed, data[4:]):
+            raise ValueError("it does not sign manifest.json with a key of the log: one of the two was changed")
 
     def _policy(self, name: str, text: str) -> None:
         vkeys = re.findall(r"(?m)^[ \t]*log[ \t]+(\S+)", text)
@@ -398,7 +398,6 @@ class _Run:
         self.report.counts |= {"tenants": len(self.ledger.next), "open_intents": sum(self.ledger.intents.values())}
 
     def _hashes(self, path: str) -> list[bytes]:
-        """The hashes of a tile; empty, and named, unless it is exactly as long as its path says."""
         size = int(path.partition(".p/")[2] or WIDTH) * HASH
         data = self.files.read(path, 2 * size)
         if data is not None and len(data) != size:
@@ -474,10 +473,10 @@ def main(argv: Sequence[str]) -> int:
     except (Unusable, OSError) as error:
         sys.stderr.write(f"verify: {error}\n")
         return 2
-    faults = [fault._asdict() for fault in report.faults]
-    text = json.dumps({"ok": not faults, **asdict(report), "faults": faults}, indent=2)
+    members = {"ok": not report.faults, **asdict(report), "faults": [fault._asdict() for fault in report.faults]}
+    text = json.dumps(members, indent=2)
     sys.stdout.write((text if options.json else _summary(report, given=bool(options.vkey))) + "\n")
-    return 7 if faults else 0
+    return 7 if report.faults else 0
 
 
 def _progress(done: int, size: int) -> None:
@@ -489,8 +488,8 @@ def _summary(report: Report, *, given: bool) -> str:
     counts = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in report.counts.items())
     lines = [f"FAULT {fault}" for fault in report.faults]
     if report.origin:
-        lines += [f"log {report.origin}, size {report.size}, root {report.root}", counts]
-        lines += [f"signed by {', '.join(report.signers)}, known by {trust}"]
+        first = f"log {report.origin}, size {report.size}, root {report.root}"
+        lines += [first, counts, f"signed by {', '.join(report.signers)}, known by {trust}"]
     if not report.counts["manifest"]:
         lines += ["no manifest.json: a removed proof, signature or earlier checkpoint would not be noticed"]
     return "\n".join([*lines, f"NOT VERIFIED: {len(report.faults)} faults" if report.faults else "verified"])

@@ -52,34 +52,6 @@ def checkpoint(session: Session) -> Any:
     return session.call("checkpoints.publish")
 
 
-@verb(group, "export")
-def export(
-    session: Session,
-    directory: Path,
-    prove: Annotated[list[int] | None, typer.Option("--prove", help="index of a record to prove by a file")] = None,
-) -> Any:
-    """Write the whole log into a new directory that `guard verify` checks offline.
-
-    Example: guard audit export ./evidence --prove 17 --as admin
-    """
-    if directory.exists() and any(directory.iterdir()):
-        raise InvalidInput(f"Expected an empty or new directory, got {directory} with files in it; choose another.")
-    with session.client() as client:
-        view = client.call("exports.create", prove=prove or [])
-        content = client.download("exports.download", export=view["id"])
-    unpack(content, directory)
-    return {**view, "directory": str(directory)}
-
-
-@verb(group, "exports", columns=("id", "size", "root", "created_by", "created_us"))
-def exports(session: Session) -> Any:
-    """List finished exports.
-
-    Example: guard audit exports --as admin
-    """
-    return session.call("exports.list")
-
-
 @verb(group, "inventory", columns=("operation", "effect", "recorded", "route"))
 def inventory(session: Session) -> Any:
     """List every operation and whether it leaves a record, with the reason where it does not. Needs no server.

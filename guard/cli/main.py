@@ -9,6 +9,7 @@ import typer.main
 from guard.cli import (
     access,
     audit,
+    audit_export,
     audit_files,
     audit_keys,
     demo,
@@ -43,7 +44,7 @@ for _name, _group, _help in (
     ("logs", logs.group, "Request logs, detections and decisions."),
     ("plan", plan.group, "Contingency plans."),
     ("run", run.group, "Incidents and runs of plans."),
-    ("audit", audit.group, "The audit log: records, proofs, exports."),
+    ("audit", audit_export.group, "The audit log: records, proofs, exports."),
 ):
     app.add_typer(_group, name=_name, help=_help, no_args_is_help=True)
 

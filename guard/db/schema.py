@@ -185,18 +185,6 @@ audit_open_intents = _table(
     _text("node"),
     _int("deadline_us"),
 )
-audit_exports = _table(
-    "audit_exports",
-    _text("id", key=True),
-    _text("tenant"),
-    _text("created_by"),
-    _int("size"),
-    _text("root"),
-    _text("path"),
-    _text("sha256"),
-    _int("created_us"),
-)
-
 audit_archive = _table(
     "audit_archive",
     _text("origin", key=True),
@@ -298,8 +286,12 @@ audit_export_jobs = _table(
     _text("purpose"),
     _text("state"),
     _int("size"),
+    _text("root"),
     _text("note"),
+    _text("prove"),
+    _int("matched"),
     _text("detail"),
+    _text("manifest", null=True),
     _text("sha256", null=True),
     _text("created_by"),
     _int("created_us"),
@@ -314,6 +306,7 @@ audit_export_parts = _table(
     _int("matched"),
     _text("sha256"),
     _int("bytes"),
+    _blob("edge"),
 )
 audit_sinks = _table(
     "audit_sinks",

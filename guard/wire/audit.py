@@ -1,10 +1,10 @@
-"""Wire models of the audit room: records, proofs, checkpoints and exports."""
+"""Wire models of the audit room: records, proofs and checkpoints."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from guard.wire.model import MAX_INTEGER, AnyTenant, Identifier, Limit, Model
+from guard.wire.model import MAX_INTEGER, AnyTenant, Limit, Model
 
 Index = Annotated[int, Field(ge=0, le=MAX_INTEGER, description="Position of a record in the log, from 0.")]
 
@@ -120,42 +120,6 @@ class VerifiedReceipt(Model):
     promise_by_us: int
     vkey: str
     proof: str | None
-
-
-class CreateExport(Model):
-    """Write the whole log, up to the latest checkpoint, as a directory that `guard verify` reads.
-
-    `prove` names records whose inclusion proofs are put beside it as files of their own.
-    """
-
-    prove: list[Index] = Field(default_factory=list, max_length=1000)
-
-
-class ExportView(Model):
-    """A finished export; `root` is the root hash in base64."""
-
-    id: str
-    size: int
-    root: str
-    sha256: str
-    created_by: str
-    created_us: int
-
-
-class ListExports(Model):
-    """Finished exports."""
-
-
-class ExportList(Model):
-    """Exports, newest first."""
-
-    data: list[ExportView]
-
-
-class DownloadExport(Model):
-    """The export to download, as a zip archive."""
-
-    export: Identifier
 
 
 class SweepIntents(Model):

@@ -16,6 +16,7 @@ PARTS = {
     "index": "0",
     "job": "job_0198",
     "key": "customers.email",
+    "n": "0",
     "plan": "region-outage",
     "run": "run_0198",
     "stream": "shop",

@@ -32,6 +32,7 @@ SHELLS = {
     "guard.audit.archive": "writes the exported log to its place on disk",
     "guard.audit.disk": "is the one way to immutable files",
     "guard.audit.courier": "carries checkpoints to witnesses",
+    "guard.audit.shelf": "writes the parts of an export to their places on disk",
     "guard.audit.verify": "is copied into evidence and runs there alone, as a program",
 }
 """Files of a room that reach outside although they are neither store nor plugin, with the reason."""

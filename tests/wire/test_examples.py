@@ -20,6 +20,7 @@ PATH = {
     "index": 17,
     "job": "job_019a0000-0000-7000-8000-000000000000",
     "key": "customers.email",
+    "n": 0,
     "plan": "region-outage",
     "run": "run_019a0000-0000-7000-8000-000000000000",
     "stream": "shop",

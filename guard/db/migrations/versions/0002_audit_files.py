@@ -149,8 +149,12 @@ def upgrade() -> None:
         sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("size", INT, autoincrement=False, nullable=False),
+        sa.Column("root", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("prove", sa.Text(), nullable=False),
+        sa.Column("matched", INT, autoincrement=False, nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_us", INT, autoincrement=False, nullable=False),
@@ -167,9 +171,16 @@ def upgrade() -> None:
         sa.Column("matched", INT, autoincrement=False, nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("bytes", INT, autoincrement=False, nullable=False),
+        sa.Column("edge", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("export", "n"),
         sqlite_strict=True,
     )
+    op.execute(
+        "INSERT INTO audit_export_jobs (id, tenant, format, filter, purpose, state, size, root, note, prove, matched, "
+        "detail, sha256, created_by, created_us, changed_us) SELECT id, tenant, 'tiles', '{}', '', 'ready', size, "
+        "root, '', '[]', size, '', sha256, created_by, created_us, created_us FROM audit_exports"
+    )
+    op.drop_table("audit_exports")
     op.create_table(
         "audit_sinks",
         sa.Column("name", sa.Text(), nullable=False),
