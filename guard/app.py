@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.operations
+import guard.audit.sink_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -36,9 +37,12 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
+from guard.audit import sink_store
 from guard.audit import store as audit_store
 from guard.audit.log import Log
 from guard.audit.recorder import Recorder
+from guard.audit.stream import Streams
+from guard.audit.stream import check as check_sinks
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, open_store
@@ -60,6 +64,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
     guard.audit.operations,
+    guard.audit.sink_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
     guard.runbook.incident_operations,
@@ -73,6 +78,7 @@ DRAW_BYTES = 4096
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
+SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
 BURST_DIVISOR = 60  # a second's worth may come at once
 
 
@@ -131,6 +137,7 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
     policies = _field_policies(settings)
     rules = _texts(settings.policies / "detections", "policies/detections", InvalidRule)
     watch = load_watch(rules, settings.never_ban, settings.lateness_seconds * 1_000_000)
+    check_sinks(settings.sinks)
     desk = load_plans(_texts(settings.runbooks, "runbooks", InvalidPlan), frozenset(collect(ROOMS)))
     _make_home(settings.home)
     with ExitStack() as undo:
@@ -166,14 +173,17 @@ def _assemble(
         doorkeeper.load(tx, clock())
         watch.load(tx, clock())
         desk.load(tx)
+        rerouted = any(sink_store.changed(tx, (plan.name for plan in settings.sinks)))
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
-    sources = Sources(settings.sources)
-    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
+    sources, streams = Sources(settings.sources), Streams(settings.sinks)
+    made = (vault, doorkeeper, watch, desk, recorder, sources, streams, log, settings, store)
+    parts = {type(part): part for part in made}
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
+    _send_on(streams, gate, worker)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
@@ -182,6 +192,8 @@ def _assemble(
     hot = protocol(gate, settings.max_body_bytes, salts)
     guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, fresh, closers)
     _record_start(guard)
+    if rerouted:
+        gate.call_named("sinks.declare", {}, Actor("system:worker", PLATFORM, "system"), "start")
     for tenant in vault.lacking:
         gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
     return guard
@@ -248,6 +260,18 @@ def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vau
     worker.every(0, "reencryptions.step", vault.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
+
+
+def _send_on(streams: Streams, gate: Gate, worker: Worker) -> None:
+    actor = Actor("system:worker", PLATFORM, "system")
+
+    def call(name: str, request: Mapping[str, Any]) -> Any:
+        return gate.call_named(name, request, actor, "stream")
+
+    for stream in streams.open(call):
+        worker.alone(stream.plan.name, stream.step, stream.release)
+    if streams.sinks:
+        worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
 
 
 def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:

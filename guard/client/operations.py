@@ -53,6 +53,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "runs.list": ("GET", "/api/v1/runs"),
     "runs.read": ("GET", "/api/v1/runs/{run}"),
     "runs.start": ("POST", "/api/v1/runs"),
+    "sinks.list": ("GET", "/api/v1/audit/sinks"),
     "tenants.create": ("POST", "/api/v1/tenants"),
     "tenants.list": ("GET", "/api/v1/tenants"),
     "tokens.create": ("POST", "/api/v1/tokens"),

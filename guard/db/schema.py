@@ -278,9 +278,12 @@ audit_export_parts = _table(
 audit_sinks = _table(
     "audit_sinks",
     _text("name", key=True),
+    _int("first_idx"),
     _int("next_idx"),
+    _int("delivered"),
+    _int("repeated"),
     _int("acked_us"),
-    _int("failures"),
+    _text("state"),
     _text("last_error"),
 )
 

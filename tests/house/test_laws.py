@@ -24,12 +24,13 @@ METHODS = {
 """`datetime.now`, `date.today`, `AESGCM.generate_key`, `Path.read_text` and their like."""
 
 ROOMS = ("guard.vault", "guard.access", "guard.audit", "guard.detect", "guard.runbook")
-PLUGIN_FOLDERS = {"custody", "engines", "exports", "formats", "outputs", "steps"}
+PLUGIN_FOLDERS = {"custody", "engines", "exports", "formats", "outputs", "sinks", "steps"}
 PURE = "No I/O"
 DECLARATIONS = "guard.catalogue"
 """Its import brings the database's types and calls nothing, so purity is not followed through it."""
 SHELLS = {
     "guard.audit.archive": "writes the exported log to its place on disk",
+    "guard.audit.stream": "logs for the operator which sink is lost or late",
     "guard.audit.verify": "is copied into evidence and runs there alone, as a program",
 }
 """Files of a room that reach outside although they are neither store nor plugin, with the reason."""

@@ -132,9 +132,12 @@ def upgrade() -> None:
     op.create_table(
         "audit_sinks",
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("first_idx", INT, autoincrement=False, nullable=False),
         sa.Column("next_idx", INT, autoincrement=False, nullable=False),
+        sa.Column("delivered", INT, autoincrement=False, nullable=False),
+        sa.Column("repeated", INT, autoincrement=False, nullable=False),
         sa.Column("acked_us", INT, autoincrement=False, nullable=False),
-        sa.Column("failures", INT, autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
         sqlite_strict=True,
