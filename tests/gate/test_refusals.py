@@ -230,7 +230,7 @@ def test_exempt_operations_are_exactly_those_that_are_printed(made):
         "sinks.pull",
         "sinks.watch",
     }
-    for name in exempt:
+    for name in exempt - {"sinks.move", "sinks.pull"}:  # these need a sink; see tests/audit/test_shell_sinks.py
         size = made.size
         made.call(name)
         assert made.size == size
