@@ -30,7 +30,9 @@ DECLARATIONS = "guard.catalogue"
 """Its import brings the database's types and calls nothing, so purity is not followed through it."""
 SHELLS = {
     "guard.audit.archive": "writes the exported log to its place on disk",
-    "guard.audit.verify": "is copied into evidence and runs there alone, as a program",
+    "guard.audit.verifier.__main__": "runs alone, as a program",
+    "guard.audit.verifier.command": "is the command of the verifier, which evidence carries as one file",
+    "guard.audit.verifier.files": "reads the log that is verified",
 }
 """Files of a room that reach outside although they are neither store nor plugin, with the reason."""
 
