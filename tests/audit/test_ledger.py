@@ -142,7 +142,7 @@ class TestForm:
         assert [len(shapes) for shapes in ledger.shapes.values()] == [verifier.MAX_SHAPES]
 
     def test_more_actions_than_are_remembered_are_parsed(self):
-        entries = numbered(record(n, action=f"a.n{n}") for n in range(verifier.MAX_ACTIONS + 20))
+        entries = numbered(record(n, action=f"a.n{n}", data={f"k{n % 2}": n}) for n in range(verifier.MAX_ACTIONS + 20))
         report = Report("log")
         ledger = verifier.Ledger(report)
         ledger.read(entries, 0, "bundle")

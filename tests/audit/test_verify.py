@@ -39,6 +39,11 @@ COUNTS = {
     "proofs": 4,
     "manifest": 1,
     "since": 0,
+    "parts": 0,
+    "rows": 0,
+    "cosignatures": 0,
+    "openings": 0,
+    "stamps": 0,
 }
 
 

@@ -33,6 +33,7 @@ SHELLS = {
     "guard.audit.verifier.__main__": "runs alone, as a program",
     "guard.audit.verifier.command": "is the command of the verifier, which evidence carries as one file",
     "guard.audit.verifier.files": "reads the log that is verified",
+    "guard.audit.verifier.stamps": "asks the program openssl about time-stamps",
 }
 """Files of a room that reach outside although they are neither store nor plugin, with the reason."""
 

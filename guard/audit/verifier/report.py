@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 MAX_FAULTS = 1000  # more tell nothing new
 COUNTED = ("records", "tenants", "open_intents", "checkpoints", "proofs", "manifest", "since")
+COUNTED_TOO = ("parts", "rows", "cosignatures", "openings", "stamps")  # shown where there are any
 
 Progress = Callable[[int, int], None]
 
@@ -25,20 +26,32 @@ class Fault(NamedTuple):
     at: int | None = None
 
     def __str__(self) -> str:
-        # What an attacker wrote into a name can neither forge a second line nor move the cursor.
-        return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in f"{self.path}: {self.detail}")
+        return printable(f"{self.path}: {self.detail}")
+
+
+def printable(text: str) -> str:
+    """The text on one line, with every mark that is not printable escaped."""
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
 
 
 @dataclass(slots=True)
 class Report:
-    """What was checked and found; `signers` are the log keys whose signature on `checkpoint` is good."""
+    """What was checked and found; `signers` are the log keys whose signature on `checkpoint` is good.
+
+    `kind` is log, export or evidence; `stamps` are the times that others vouch for; `unchecked` names what could not be
+    looked at, with the reason.
+    """
 
     path: str
+    kind: str = "log"
     origin: str = ""
     size: int = 0
     root: str = ""
     signers: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+    cosigners: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED + COUNTED_TOO, 0))
+    stamps: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, path: str, detail: object, at: int | None = None) -> None:

@@ -12,6 +12,11 @@ MAX_BUNDLE = WIDTH * (2 + 65_535)
 EMPTY = sha256(b"").digest()
 
 
+def leaf_hash(entry: bytes) -> bytes:
+    """The leaf of an entry's exact bytes."""
+    return sha256(b"\x00" + entry).digest()
+
+
 def root_of(*levels: Sequence[bytes]) -> bytes:
     """The root of a tree (RFC 6962 section 2.1) from its unfinished tiles, lowest level first."""
     row: Sequence[bytes] = ()
