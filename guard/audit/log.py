@@ -50,6 +50,10 @@ class Log:
         """How many records are durable."""
         return self._state.edge.size
 
+    def sign(self, text: str) -> bytes:
+        """A signed note over *text* by the log's key; for texts that say in their first line what they are."""
+        return Note(text, (note.sign_ed25519(text, self.origin, self._signer),)).encode()
+
     def reader(self, tx: Tx) -> Reader:
         """What reads this log in the transaction *tx*."""
         return Reader(tx)

@@ -250,7 +250,7 @@ def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterato
         reader.leaves(size),
         policy_text([log.verifier]),
         proofs={index: _proof(reader, index, head, note) for index in prove},
-        documents={"verify.py": archive.verifier()},
+        documents={archive.VERIFIER: archive.verifier()},
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from guard.audit.canonical import canonical
 from guard.audit.entry import entry
 from guard.audit.exports import rfc5424
-from guard.audit.exports.rfc5424 import BOM, MEDIA_TYPE, SUFFIX, line, write
+from guard.audit.exports.rfc5424 import BOM, MEDIA_TYPE, SUFFIX, line, message, write
 from guard.audit.row import Row
 
 HEADER = re.compile(rb"<(\d{1,3})>1 (\S{1,128}) (\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) ")
@@ -51,11 +51,11 @@ def row_of(index=7, n=3, **changes):
     return Row.of(index, entry(canonical(body | changes), n))
 
 
-def parsed(message):
+def parsed(text_of_row):
     """Header fields, parameters and MSG, read by the grammar of RFC 5424 section 6."""
-    head = HEADER.match(message)
-    assert head, message[:200]
-    rest = message[head.end() :]
+    head = HEADER.match(text_of_row)
+    assert head, text_of_row[:200]
+    rest = text_of_row[head.end() :]
     text = rest.decode("utf-8")
     assert text.startswith("[guard@32473")
     at, parameters = len("[guard@32473"), {}
@@ -68,10 +68,10 @@ def parsed(message):
 
 
 def test_the_message_of_a_record_as_a_whole():
-    message = line(row_of()).decode()
+    told = message(row_of()).decode()
     entry_text = row_of().entry.decode()
     leaf = base64.b64encode(hashlib.sha256(b"\0" + row_of().entry).digest()).decode()
-    assert message == (
+    assert told == (
         "<110>1 2026-11-25T04:00:00.000001Z - guard guard-17 keys.rotate "
         '[guard@32473 idx="7" n="3" id="019a0000-0000-7000-8000-000000000000" tenant="acme" phase="event" '
         'action="keys.rotate" actor="user:local|ana" resource="keys/customers.email" outcome="ok" '
@@ -90,7 +90,7 @@ def test_the_message_of_a_record_as_a_whole():
     ],
 )
 def test_the_priority_tells_the_outcome(result, pri):
-    head, parameters, _ = parsed(line(row_of(result=result)))
+    head, parameters, _ = parsed(message(row_of(result=result)))
     assert head[0] == str(pri).encode()
     assert parameters.get("code", "") == result.get("code", "")
 
@@ -98,10 +98,10 @@ def test_the_priority_tells_the_outcome(result, pri):
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_no_text_of_a_record_makes_a_second_line_or_leaves_its_quotes(hostile):
     row = row_of(action=hostile, node=hostile, actor={"id": hostile}, resource={"id": hostile}, tenant=hostile)
-    message = line(row)
-    _, parameters, text = parsed(message)
+    told = message(row)
+    _, parameters, text = parsed(told)
     assert text == BOM + row.entry
-    assert not re.search(rb"[\x00-\x1f\x7f]", message)
+    assert not re.search(rb"[\x00-\x1f\x7f]", told)
     shown = re.sub(
         "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]", lambda one: f"\\u{ord(one[0]):04x}", hostile
     )
@@ -111,11 +111,11 @@ def test_no_text_of_a_record_makes_a_second_line_or_leaves_its_quotes(hostile):
 @given(texts, texts, texts, texts, st.integers(0, 2**53 - 1), st.integers(0, 2**53 - 1))
 def test_every_record_comes_back(action, actor, resource, tenant, index, n):
     row = row_of(index, n, action=action, actor={"id": actor}, resource={"id": resource}, tenant=tenant)
-    head, parameters, text = parsed(line(row))
+    head, parameters, text = parsed(message(row))
     assert text == BOM + row.entry
     assert (parameters["idx"], parameters["n"]) == (str(index), str(n))
     assert len(head[5]) <= 32
-    assert b"\n" not in line(row)
+    assert b"\n" not in message(row)
     assert Row.of(index, text.removeprefix(BOM)) == row
 
 
@@ -124,12 +124,13 @@ def test_a_file_has_one_line_for_each_record_in_order(found):
     rows = [row_of(number, number, resource={"id": text}) for number, text in enumerate(found)]
     out = io.BytesIO()
     assert write(iter(rows), out) == len(rows)
-    assert out.getvalue().split(b"\n")[:-1] == [line(row) for row in rows]
+    assert out.getvalue().split(b"\n")[:-1] == [message(row) for row in rows]
+    assert b"".join(map(line, rows)) == out.getvalue()
 
 
 def test_a_record_without_the_usual_members_is_a_message_too():
     row = Row.of(0, b'{"b":{},"n":0}')
-    head, parameters, text = parsed(line(row))
+    head, parameters, text = parsed(message(row))
     assert head == (b"109", b"-", b"-", b"guard", b"-", b"-")
     assert parameters.keys() == {"idx", "n", "leaf"}
     assert text == BOM + row.entry

@@ -13,7 +13,8 @@ from contextlib import closing, contextmanager
 import pytest
 
 from guard.audit import sinks
-from guard.audit.sinks import file, json_line, syslog, webhook
+from guard.audit.exports.jsonl import line as json_line
+from guard.audit.sinks import file, syslog, webhook
 from guard.errors import InvalidSetting, SinkUnavailable
 from guard.settings import Sink
 from tests.audit.receivers import black_hole, collector, make_certificates, wait_for
@@ -199,7 +200,7 @@ def test_what_is_doubtful_is_the_last_eight_mebibytes():
     with closing(Drain()) as drain:
         connection = syslog.connect(plan_of("syslog", address=f"tcp://127.0.0.1:{drain.port}"), 0)
         large = [row_of(index, index, resource={"id": "x" * 30_000}) for index in range(300)]
-        size = sum(len(b"%d " % len(one)) + len(one) for one in map(syslog.line, large[:10]))
+        size = sum(len(b"%d " % len(one)) + len(one) for one in map(syslog.message, large[:10]))
         for at in range(0, 300, 10):
             connection.send(large[at : at + 10])
         doubtful = connection.doubtful

@@ -31,7 +31,10 @@ DECLARATIONS = "guard.catalogue"
 SHELLS = {
     "guard.audit.archive": "writes the exported log to its place on disk",
     "guard.audit.stream": "logs for the operator which sink is lost or late",
-    "guard.audit.verify": "is copied into evidence and runs there alone, as a program",
+    "guard.audit.verifier.__main__": "runs alone, as a program",
+    "guard.audit.verifier.command": "is the command of the verifier, which evidence carries as one file",
+    "guard.audit.verifier.files": "reads the log that is verified",
+    "guard.audit.verifier.stamps": "asks the program openssl about time-stamps",
 }
 """Files of a room that reach outside although they are neither store nor plugin, with the reason."""
 

@@ -33,6 +33,11 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 
 
 def line(row: Row) -> bytes:
+    """The message of *row* with a newline, which is none of its own."""
+    return message(row) + b"\n"
+
+
+def message(row: Row) -> bytes:
     """The message of *row*, without a line end and without a frame."""
     body = row.body
     severity = SEVERITY.get(_member(body, "result", "status"), NOTICE)
@@ -53,7 +58,7 @@ def write(rows: Iterable[Row], out: BinaryIO) -> int:
     """Write one message a line; how many."""
     count = 0
     for row in rows:
-        out.write(line(row) + b"\n")
+        out.write(line(row))
         count += 1
     return count
 

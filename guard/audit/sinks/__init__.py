@@ -8,7 +8,6 @@ have been empty once the connection has failed; records from there on are sent a
 thread and ends a `send` that is under way. A module keeps no state between connections. No I/O.
 """
 
-import base64
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -37,12 +36,6 @@ class Connection(Protocol):
     def close(self) -> None:
         """Let go."""
         ...
-
-
-def json_line(row: Row) -> bytes:
-    """The record as one line of JSON: the exact entry, its index and its leaf hash. Ends in LF."""
-    leaf = base64.b64encode(row.leaf)
-    return b'{"entry":%b,"index":%d,"leaf":"%b"}\n' % (row.entry, row.index, leaf)
 
 
 def lost(error: BaseException | str) -> SinkUnavailable:

@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from guard.audit.exports.jsonl import line
 from guard.audit.row import Row
-from guard.audit.sinks import json_line, lost
+from guard.audit.sinks import lost
 from guard.errors import InvalidSetting
 from guard.settings import Sink
 
@@ -59,7 +60,7 @@ class Appended:
                 os.close(self._descriptor)
                 self._descriptor = -1
                 self._descriptor = _open(self._path)
-            rest = memoryview(b"".join(map(json_line, rows)))
+            rest = memoryview(b"".join(map(line, rows)))
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
             os.fsync(self._descriptor)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from guard.audit.exports.rfc5424 import line
+from guard.audit.exports.rfc5424 import message
 from guard.audit.row import Row
 from guard.audit.sinks import CONNECT_SECONDS, lost
 from guard.errors import InvalidSetting
@@ -73,7 +73,7 @@ class Line:
 
     def send(self, rows: Sequence[Row]) -> int:
         """Send and wait until every byte is confirmed."""
-        frames = b"".join(b"%d %b" % (len(message), message) for message in map(line, rows))
+        frames = b"".join(b"%d %b" % (len(one), one) for one in map(message, rows))
         deadline = time.monotonic() + self._total_seconds
         try:
             self._look()

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from guard.audit.exports.jsonl import line
 from guard.audit.row import Row
-from guard.audit.sinks import CONNECT_SECONDS, json_line, lost
+from guard.audit.sinks import CONNECT_SECONDS, lost
 from guard.errors import InvalidSetting
 from guard.settings import Sink
 
@@ -72,7 +73,7 @@ class Posts:
     def send(self, rows: Sequence[Row]) -> int:
         """Post one batch. The whole of it ends in `total_seconds`: its thread waits no longer for a slow one."""
         batch = f"{self._plan.name}-{rows[0].index}-{rows[-1].index}"
-        content = b"".join(map(json_line, rows))
+        content = b"".join(map(line, rows))
         status: list[int | Exception] = []
         thread = threading.Thread(target=self._post, args=(batch, content, status), name="guard-sink-post", daemon=True)
         thread.start()
