@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.evidence_operations
 import guard.audit.operations
 import guard.audit.sink_operations
 import guard.detect.decision_operations
@@ -63,6 +64,7 @@ from guard.worker import Worker, always
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.evidence_operations,
     guard.audit.operations,
     guard.audit.sink_operations,
     guard.detect.decision_operations,

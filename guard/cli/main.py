@@ -6,7 +6,21 @@ import sys
 import typer
 import typer.main
 
-from guard.cli import access, audit, audit_sinks, demo, fields, keys, logs, plan, run, serving, verify
+from guard.cli import (
+    access,
+    audit,
+    audit_bundle,
+    audit_search,
+    audit_sinks,
+    demo,
+    fields,
+    keys,
+    logs,
+    plan,
+    run,
+    serving,
+    verify,
+)
 
 app = typer.Typer(
     name="guard",
@@ -19,6 +33,8 @@ app = typer.Typer(
 serving.register(app)
 demo.register(app)
 verify.register(app)
+audit_bundle.register(audit.group)
+audit_search.register(audit.group)
 audit_sinks.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),

@@ -17,6 +17,8 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "events.push": ("POST", "/api/v1/events"),
     "events.rejects": ("GET", "/api/v1/events/streams/{stream}/rejects"),
     "events.streams": ("GET", "/api/v1/events/streams"),
+    "evidence.create": ("POST", "/api/v1/audit/evidence"),
+    "evidence.download": ("GET", "/api/v1/audit/evidence/{matter}/{evidence}/archive"),
     "exports.create": ("POST", "/api/v1/audit/exports"),
     "exports.download": ("GET", "/api/v1/audit/exports/{export}/archive"),
     "exports.list": ("GET", "/api/v1/audit/exports"),

@@ -12,7 +12,17 @@ from tests.api.test_refusals import QUERIES
 
 ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
-PLATFORM = {"exports.create", "exports.download", "exports.list", "records.prove", "tenants.create", "tenants.list"}
+PLATFORM = {
+    "evidence.create",
+    "evidence.download",
+    "sinks.list",
+    "exports.create",
+    "exports.download",
+    "exports.list",
+    "records.prove",
+    "tenants.create",
+    "tenants.list",
+}
 """Operations whose example is called in the platform's own tenant."""
 MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
@@ -41,7 +51,10 @@ def parameters(api):
     token = api("POST", "/api/v1/tokens", {"subject": "svc:billing"})
     incident = api("POST", "/api/v1/incidents", {"title": "Down"})
     export = api("POST", "/api/v1/audit/exports", {}, token=api.platform)
+    evidence = api("POST", "/api/v1/audit/evidence", {"matter": "case-17", "indexes": [0]}, token=api.platform)
     return {
+        "evidence": evidence.json["id"],
+        "matter": "case-17",
         "run": run.json["run"],
         "job": job.json["job"],
         "decision": decision.json["id"],

@@ -130,7 +130,7 @@ def in_room(name: str) -> bool:
 
 def allowed(name: str) -> set[str]:
     """What *name* may import of the outside: operations name files to the parts that read and write them."""
-    return {"pathlib.Path"} if name.endswith(".operations") else set()
+    return {"pathlib.Path"} if name.endswith("operations") else set()
 
 
 def test_files_that_promise_no_io_reach_none_not_even_through_others(modules):

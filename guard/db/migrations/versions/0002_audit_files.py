@@ -12,7 +12,8 @@ INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and an index for searches by time."""
+    op.create_index("ix_audit_index_tenant_time_us", "audit_index", ["tenant", "time_us"], unique=False)
     op.create_table(
         "subject_keys",
         sa.Column("tenant", sa.Text(), nullable=False),
