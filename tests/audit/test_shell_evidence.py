@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,9 +221,6 @@ def test_a_record_that_no_checkpoint_covers_waits(place, own):
 
 
 def test_an_index_that_lies_makes_no_evidence(tmp_path):
-    import sqlite3
-    from contextlib import closing
-
     with world(tmp_path / "home") as made:
         own = made.hire("acme", "user:local|ida", "role:auditor")
         made.call("actors.whoami", own)
@@ -230,6 +229,31 @@ def test_an_index_that_lies_makes_no_evidence(tmp_path):
             db.execute("UPDATE audit_index SET actor = 'user:local|eve' WHERE action = 'actors.whoami'")
         with pytest.raises(IndexMismatch):
             made.call("evidence.create", own, matter="case-10", search={"actor": "user:local|eve"})
+
+
+def test_a_bundle_stands_under_the_latest_stamped_checkpoint_that_covers_its_records(tmp_path):
+    with world(tmp_path / "home") as made:
+        own = made.hire("acme", "user:local|ida", "role:auditor")
+        stamped = made.call("checkpoints.publish")
+        made.call("actors.whoami", own)
+        latest = made.call("checkpoints.publish")
+        with closing(sqlite3.connect(made.home / "guard.db")) as db, db:
+            row = ("tsa", stamped.size, stamped.note, b"an answer", "verified", 1)
+            db.execute("INSERT INTO audit_anchors VALUES (?, ?, ?, ?, ?, ?)", row)
+        newest = made.call("records.list", own, action="actors.whoami").data[0].index
+        first = made.call("records.list", own, limit=500).data[-1].index
+        for index, size in ((first, stamped.size), (newest, latest.size)):
+            view, content = made_bundle(made, own, matter="case-11", indexes=[index])
+            assert view.size == size
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                names = set(archive.namelist())
+                stamps = {name for name in names if name.startswith("tsa/")}
+                if size == latest.size:
+                    assert stamps == set()
+                    continue
+                assert stamps == {f"tsa/{size}.checkpoint", f"tsa/{size}.tsr"}
+                assert archive.read(f"tsa/{size}.checkpoint").decode() == stamped.note
+                assert archive.read(f"tsa/{size}.tsr") == b"an answer"
 
 
 # the layout
