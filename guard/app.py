@@ -22,11 +22,13 @@ import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.archive_operations
 import guard.audit.checkpoint_operations
+import guard.audit.evidence_operations
 import guard.audit.export_operations
 import guard.audit.operations
 import guard.audit.prune_operations
 import guard.audit.receipt_operations
 import guard.audit.scrub_operations
+import guard.audit.sink_operations
 import guard.audit.witness_operations
 import guard.detect.decision_operations
 import guard.detect.operations
@@ -43,7 +45,7 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
-from guard.audit import archiving
+from guard.audit import archiving, sink_store
 from guard.audit import store as audit_store
 from guard.audit.courier import Courier
 from guard.audit.export_work import Exports
@@ -53,6 +55,8 @@ from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
 from guard.audit.shelf import Shelf
 from guard.audit.signers import LogKeys
+from guard.audit.stream import Streams
+from guard.audit.stream import check as check_sinks
 from guard.audit.trust import Trust
 from guard.audit.witnesses import Witnesses
 from guard.catalogue import PLATFORM, Actor, collect
@@ -77,11 +81,13 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.operations,
     guard.audit.archive_operations,
     guard.audit.checkpoint_operations,
+    guard.audit.evidence_operations,
     guard.audit.export_operations,
     guard.audit.operations,
     guard.audit.prune_operations,
     guard.audit.receipt_operations,
     guard.audit.scrub_operations,
+    guard.audit.sink_operations,
     guard.audit.witness_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -96,6 +102,7 @@ DRAW_BYTES = 4096
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
+SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
 BURST_DIVISOR = 60  # a second's worth may come at once
 
 
@@ -154,6 +161,7 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
     policies = _field_policies(settings)
     rules = _texts(settings.policies / "detections", "policies/detections", InvalidRule)
     watch = load_watch(rules, settings.never_ban, settings.lateness_seconds * 1_000_000)
+    check_sinks(settings.sinks)
     desk = load_plans(_texts(settings.runbooks, "runbooks", InvalidPlan), frozenset(collect(ROOMS)))
     _make_home(settings.home)
     with ExitStack() as undo:
@@ -195,12 +203,14 @@ def _assemble(
         doorkeeper.load(tx, clock())
         watch.load(tx, clock())
         desk.load(tx)
+        rerouted = any(sink_store.changed(tx, (plan.name for plan in settings.sinks)))
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
-    sources = Sources(settings.sources)
+    sources, streams = Sources(settings.sources), Streams(settings.sinks)
     signing = (log, log_keys, publication, witnesses, trust, exports)
     parts = {
-        type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, *signing, settings, store)
+        type(part): part
+        for part in (vault, doorkeeper, watch, desk, recorder, sources, streams, *signing, settings, store)
     }
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
@@ -210,6 +220,7 @@ def _assemble(
     worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
     worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
     _signing_loops(worker, publication, witnesses)
+    _send_on(streams, gate, worker)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
@@ -218,6 +229,8 @@ def _assemble(
     hot = protocol(gate, settings.max_body_bytes, salts)
     guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, fresh, closers)
     _record_start(guard)
+    if rerouted:
+        gate.call_named("sinks.declare", {}, Actor("system:worker", PLATFORM, "system"), "start")
     for tenant in vault.lacking:
         gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
     return guard
@@ -325,6 +338,18 @@ def _signing_loops(worker: Worker, publication: Publication, witnesses: Witnesse
     worker.every(0, "clock.regression", publication.regressed)
     worker.every(1, "checkpoints.tidy", publication.tidy_due)
     worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
+
+
+def _send_on(streams: Streams, gate: Gate, worker: Worker) -> None:
+    actor = Actor("system:worker", PLATFORM, "system")
+
+    def call(name: str, request: Mapping[str, Any]) -> Any:
+        return gate.call_named(name, request, actor, "stream")
+
+    for stream in streams.open(call):
+        worker.alone(stream.plan.name, stream.step, stream.release)
+    if streams.sinks:
+        worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
 
 
 def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:

@@ -256,6 +256,18 @@ class UnderHold(GuardError):
     code, title, kind = "GRD-AUDIT-409", "Legal hold", Kind.CONFLICT
 
 
+class SinkUnavailable(GuardError):
+    """A sink did not take records; they stay in the log and are sent again."""
+
+    code, title, kind = "GRD-AUDIT-041", "Sink unavailable", Kind.UNREACHABLE
+
+
+class IndexMismatch(GuardError):
+    """The search index says something of a record that the record does not say; `extra` names index and columns."""
+
+    code, title, kind = "GRD-AUDIT-042", "Search index altered", Kind.VERIFICATION
+
+
 # Rules, plans, configuration
 
 

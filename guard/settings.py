@@ -29,6 +29,9 @@ ENVIRONMENT = {
 }
 MAX_WITNESSES = 12  # a reader must take 16 signatures of a note, and up to four are the log's own
 _WITNESS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}").fullmatch
+MAX_SINKS = 8  # a thread and a commit twice a second each
+MAX_SINK_SECONDS = 55  # an operator hears of a sink that stands still within a minute
+SINK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAX_FILE_BYTES = 1 << 20  # a configuration larger than this is some other file
 
 
@@ -60,6 +63,24 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class Sink:
+    """A receiver to which the log is sent as it grows; its plugin says which of the texts it needs.
+
+    `begin` is "first", the first record of the log, or "next", the first one after the sink was declared.
+    """
+
+    name: str
+    plugin: str
+    address: str = ""
+    path: str = ""
+    ca_file: str = ""
+    token_file: str = ""
+    begin: str = "first"
+    total_seconds: int = 30
+    alarm_seconds: int = 45
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one guard process. Sizes in bytes, times in the unit that the name ends with."""
 
@@ -75,6 +96,7 @@ class Settings:
     witnesses: tuple[Witness, ...] = ()
     witness_quorum: int = 0
     witness_seconds: int = 10
+    sinks: tuple[Sink, ...] = ()
     max_body_bytes: int = 4 << 20
     queue_limit: int = 4096
     requests_per_minute: int = 600_000
@@ -172,6 +194,7 @@ def _checked(values: dict[str, Any]) -> Settings:
     values["never_ban"] = tuple(_networks(values.get("never_ban", ())))
     values["sources"] = _sources(values.get("sources", ()))
     values["witnesses"] = _witnesses(values.get("witnesses", ()))
+    values["sinks"] = _sinks(values.get("sinks", ()))
     for name, default in ((item.name, item.default) for item in fields(Settings)):
         if isinstance(default, int) and (type(values.get(name, 0)) is not int or values.get(name, 0) < 0):
             raise InvalidSetting(f"Expected a whole number >= 0 for {name}; correct it.")
@@ -248,6 +271,38 @@ def _witness(number: int, raw: object) -> Witness:
     if not raw["url"].startswith(("http://", "https://")):
         raise InvalidSetting(f"Expected the url of witness {raw['name']} to begin with https://; correct it.")
     return Witness(raw["name"], raw["url"].rstrip("/"), raw["vkey"])
+
+
+def _sinks(raw: object) -> tuple[Sink, ...]:
+    if not isinstance(raw, list | tuple) or len(raw) > MAX_SINKS:
+        raise InvalidSetting(f"Expected at most {MAX_SINKS} [[sinks]] tables for sinks, got another form; correct it.")
+    found = tuple(_sink(number, one) for number, one in enumerate(raw, 1))
+    if len({one.name for one in found}) != len(found):
+        raise InvalidSetting("Expected a name of its own for each sink, got one twice; rename one of them.")
+    return found
+
+
+def _sink(number: int, raw: object) -> Sink:
+    if isinstance(raw, Sink):
+        return raw
+    known = {item.name: str if isinstance(item.default, str) else int for item in fields(Sink)}
+    known |= {"name": str, "plugin": str}
+    if not isinstance(raw, dict) or not {"name", "plugin"} <= set(raw):
+        raise InvalidSetting(f"Expected a name and a plugin for sink {number}; complete it.")
+    for name, value in raw.items():
+        if name not in known:
+            raise InvalidSetting(f"Unknown setting {name!r} in sink {number}{_suggest(name, known)}; correct it.")
+        if type(value) is not known[name]:
+            raise InvalidSetting(f"Expected {known[name].__name__} for {name} in sink {number}; correct it.")
+    sink = Sink(**raw)
+    if not SINK_NAME.fullmatch(sink.name) or sink.begin not in {"first", "next"}:
+        raise InvalidSetting(
+            f"Expected for sink {number} a name of lower-case letters, digits and hyphens, and begin = first or next; "
+            "correct it."
+        )
+    if not (0 < sink.total_seconds <= MAX_SINK_SECONDS and 0 < sink.alarm_seconds <= MAX_SINK_SECONDS):
+        raise InvalidSetting(f"Expected 1 to {MAX_SINK_SECONDS} for total_seconds and alarm_seconds of sink {number}.")
+    return sink
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:

@@ -138,7 +138,7 @@ class Exports:
         """The files of the frame but for the manifest: the root vouches for none of them."""
         with self._store.read() as tx:
             policy, ranges = self._trust.policy(tx, job.size), self._trust.ranges(tx)
-        files = {"policy.txt": policy.encode(), "ranges.json": ranges, "verify.py": archive.verifier()}
+        files = {"policy.txt": policy.encode(), "ranges.json": ranges, archive.VERIFIER: archive.verifier()}
         if job.format == TILES:
             files["vkey"] = f"{self._log.verifier.encode()}\n".encode()
             with self._store.read() as tx:

@@ -2,7 +2,7 @@
 
 import base64
 
-from guard.audit import checkpoint_store, store
+from guard.audit import checkpoint_store, search, search_store, store
 from guard.audit.checkpoint import Head, Verdict
 from guard.audit.log import Log
 from guard.audit.proof import LogProof
@@ -16,6 +16,7 @@ from guard.errors import Conflict, InvalidRequest, NotFound
 from guard.wire import audit as wire
 from guard.wire.model import Nothing
 
+MAX_PROVEN = 100  # hits with proofs in a page: about 1 kB of record and 4 kB of proof each
 SWEEP_LIMIT = 100  # intents closed at a time
 
 
@@ -26,13 +27,18 @@ SWEEP_LIMIT = 100  # intents closed at a time
     gives=wire.RecordList,
     effect=Effect.READ,
     resource="audit/{tenant}/records",
-    audit=("action", "limit"),
+    audit=("action", "limit", "outcome", "allowed", "from_us", "to_us", "proof"),
 )
 def list_records(ctx: Context, request: wire.ListRecords) -> wire.RecordList:
-    """List records, newest first; looking is a record too."""
-    found = store.list_records(ctx.tx, ctx.tenant_for(request.tenant), request)
-    full = len(found) == request.limit
-    return wire.RecordList(data=found, next=found[-1].index if full else None)
+    """List records, newest first, on request with a proof each; looking is a record too."""
+    if request.proof and request.limit > MAX_PROVEN:
+        raise InvalidRequest(f"Expected a limit of at most {MAX_PROVEN} with proofs, got more; ask page by page.")
+    hits = search_store.search(ctx.tx, ctx.tenant_for(request.tenant), request, request.before, request.limit)
+    found = [search.view(hit) for hit in hits]
+    if request.proof:
+        reader, (head, note) = ctx.part(Log).reader(ctx.tx), _latest(ctx)
+        found = [search.proven(hit, reader, head.checkpoint, note) for hit in hits]
+    return wire.RecordList(data=found, next=hits[-1].idx if len(hits) == request.limit else None)
 
 
 @operation(

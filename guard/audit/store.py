@@ -22,7 +22,6 @@ from guard.db.schema import (
     audit_tiles,
 )
 from guard.errors import InvalidInput, StoreDamaged
-from guard.wire.audit import ListRecords, RecordView
 
 PAGE = 1024  # entries read at a time: about 0.5 MB
 
@@ -222,34 +221,6 @@ def find_by_id(tx: Tx, record_id: str) -> Found | None:
     return None if row is None else Found(*row)
 
 
-def list_records(tx: Tx, tenant: str, wanted: ListRecords) -> list[RecordView]:
-    """A page of the search index, newest first."""
-    here = audit_index.c.tenant == tenant
-    if wanted.action:
-        here &= audit_index.c.action == wanted.action
-    if wanted.actor:
-        here &= audit_index.c.actor == wanted.actor
-    if wanted.before is not None:
-        here &= audit_index.c.idx < wanted.before
-    rows = tx.execute(select(audit_index).where(here).order_by(audit_index.c.idx.desc()).limit(wanted.limit))
-    return [
-        RecordView(
-            index=row.idx,
-            id=row.id,
-            n=row.n,
-            time_us=row.time_us,
-            phase=row.phase,
-            actor=row.actor,
-            action=row.action,
-            resource=row.resource,
-            allowed=bool(row.allowed),
-            status=row.status,
-            code=row.code,
-        )
-        for row in rows
-    ]
-
-
 # checkpoints
 
 
@@ -265,6 +236,12 @@ def last_checkpoint(tx: Tx, origin: str) -> tuple[Head, str] | None:
     """The latest checkpoint and its note, or None."""
     row = tx.execute(select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)).first()
     return None if row is None else (Head(Checkpoint(origin, row.size, row.root), row.time_us), row.note)
+
+
+def root_at(tx: Tx, size: int) -> bytes:
+    """The root that the checkpoint of this size signed."""
+    found: bytes = tx.execute(select(audit_checkpoints.c.root).where(audit_checkpoints.c.size == size)).scalar_one()
+    return found
 
 
 def checkpoint_notes(tx: Tx, up_to: int) -> list[tuple[int, str]]:

@@ -9,9 +9,12 @@ import typer.main
 from guard.cli import (
     access,
     audit,
+    audit_bundle,
     audit_export,
     audit_files,
     audit_keys,
+    audit_search,
+    audit_sinks,
     demo,
     fields,
     keys,
@@ -37,6 +40,9 @@ verify.register(app)
 audit_files.register(audit.group)
 witness.register(app)
 audit_keys.register(audit.group)
+audit_bundle.register(audit.group)
+audit_search.register(audit.group)
+audit_sinks.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),

@@ -1,4 +1,4 @@
-"""`guard verify`: checks a log directory, export or archive offline, with the same file that evidence carries."""
+"""`guard verify`: checks a log directory, export or archive offline, with the same code that evidence carries."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ def verify(
 
     Example: guard verify ./evidence
     """
-    from guard.audit.verify import main as check  # needs cryptography only, and nothing of the server
+    from guard.audit.verifier.command import main as check  # needs cryptography only, and nothing of the server
 
     arguments = [str(path)]
     arguments += ["--vkey", vkey] if vkey else []

@@ -173,6 +173,7 @@ audit_index = _table(
     UniqueConstraint("tenant", "n"),
     Index(None, "tenant", "action", "idx"),
     Index(None, "tenant", "actor", "idx"),
+    Index(None, "tenant", "time_us"),
 )
 audit_tiles = _table("audit_tiles", _int("level", key=True), _int("n", key=True), _blob("hashes"))
 audit_checkpoints = _table("audit_checkpoints", _int("size", key=True), _int("time_us"), _blob("root"), _text("note"))
@@ -311,9 +312,12 @@ audit_export_parts = _table(
 audit_sinks = _table(
     "audit_sinks",
     _text("name", key=True),
+    _int("first_idx"),
     _int("next_idx"),
+    _int("delivered"),
+    _int("repeated"),
     _int("acked_us"),
-    _int("failures"),
+    _text("state"),
     _text("last_error"),
 )
 

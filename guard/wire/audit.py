@@ -1,6 +1,6 @@
 """Wire models of the audit room: records, proofs and checkpoints."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,14 +9,38 @@ from guard.wire.model import MAX_INTEGER, AnyTenant, Limit, Model
 Index = Annotated[int, Field(ge=0, le=MAX_INTEGER, description="Position of a record in the log, from 0.")]
 
 
-class ListRecords(Model):
-    """Records of a tenant, newest first; `before` is the cursor of the page before."""
+class RecordFilter(Model):
+    """Which records to look for; what is empty or null is any.
 
-    tenant: AnyTenant = "~"
+    `resource` may end in `*`: whatever begins so. `from_us` is the first microsecond, `to_us` the first one after.
+    """
+
     action: Annotated[str, Field(max_length=128)] = ""
     actor: Annotated[str, Field(max_length=160)] = ""
+    resource: Annotated[str, Field(max_length=512)] = ""
+    outcome: Literal["", "ok", "refused", "unknown"] = ""
+    allowed: bool | None = None
+    from_us: Index | None = None
+    to_us: Index | None = None
+
+
+class ListRecords(RecordFilter):
+    """Records of a tenant, newest first; `before` is the cursor of the page before.
+
+    With `proof` each hit comes with its exact entry and its inclusion proof, at most 100 a page.
+    """
+
+    tenant: AnyTenant = "~"
     before: Index | None = None
     limit: Limit = 50
+    proof: bool = False
+
+
+class RecordEvidence(Model):
+    """A hit's exact entry, and its proof under the latest checkpoint; null where that does not cover it yet."""
+
+    entry: str
+    proof: str | None
 
 
 class RecordView(Model):
@@ -33,6 +57,7 @@ class RecordView(Model):
     allowed: bool
     status: str
     code: str | None
+    evidence: RecordEvidence | None = None
 
 
 class RecordList(Model):

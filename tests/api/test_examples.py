@@ -17,7 +17,8 @@ EXPORTS = {
     f"exports.{verb}"
     for verb in ("cancel", "create", "download", "frame", "hashes", "list", "manifest", "part", "read")
 }
-PLATFORM = {*EXPORTS, "records.prove", "tenants.create", "tenants.list"}
+EVIDENCE = {"evidence.create", "evidence.download"}
+PLATFORM = {*EXPORTS, *EVIDENCE, "records.prove", "sinks.list", "tenants.create", "tenants.list"}
 """Operations whose example is called in the platform's own tenant."""
 MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
@@ -48,7 +49,10 @@ def parameters(api):
     token = api("POST", "/api/v1/tokens", {"subject": "svc:billing"})
     incident = api("POST", "/api/v1/incidents", {"title": "Down"})
     export = api("POST", "/api/v1/audit/exports", {"format": "jsonl"}, token=api.platform)
+    evidence = api("POST", "/api/v1/audit/evidence", {"matter": "case-17", "indexes": [0]}, token=api.platform)
     return {
+        "evidence": evidence.json["id"],
+        "matter": "case-17",
         "run": run.json["run"],
         "job": job.json["job"],
         "decision": decision.json["id"],

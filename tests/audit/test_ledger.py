@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guard.audit import verify as verifier
 from guard.audit.entry import body, entry
-from guard.audit.verify import Report, verify
+from guard.audit.verifier import ledger as verifier
+from guard.audit.verifier.command import verify
+from guard.audit.verifier.report import Report
 from tests.audit.building import Plan, numbered, record, uuid, write
 
 GOOD = entry(body(record(0)), 0)
@@ -24,7 +25,7 @@ def faults_of(entries, since=0):
     """The faults of a ledger that reads these entries, without files."""
     report = Report("log")
     report.counts["since"] = since
-    ledger = verifier._Ledger(report)
+    ledger = verifier.Ledger(report)
     ledger.read(entries, 0, "bundle")
     return [(fault.at, fault.detail) for fault in report.faults]
 
@@ -136,14 +137,14 @@ class TestForm:
         entries = numbered(record(n, data={f"k{n}": n}) for n in range(40))
         assert faults_of(entries) == []
         report = Report("log")
-        ledger = verifier._Ledger(report)
+        ledger = verifier.Ledger(report)
         ledger.read(entries, 0, "bundle")
         assert [len(shapes) for shapes in ledger.shapes.values()] == [verifier.MAX_SHAPES]
 
     def test_more_actions_than_are_remembered_are_parsed(self):
-        entries = numbered(record(n, action=f"a.n{n}") for n in range(verifier.MAX_ACTIONS + 20))
+        entries = numbered(record(n, action=f"a.n{n}", data={f"k{n % 2}": n}) for n in range(verifier.MAX_ACTIONS + 20))
         report = Report("log")
-        ledger = verifier._Ledger(report)
+        ledger = verifier.Ledger(report)
         ledger.read(entries, 0, "bundle")
         assert report.faults == []
         assert len(ledger.shapes) == verifier.MAX_ACTIONS
@@ -257,5 +258,5 @@ class TestText:
     def test_what_an_attacker_wrote_cannot_forge_a_line(self):
         raw = entry(body(record(0, tenant="x\nFAULT checkpoint")), 4)
         report = Report("log")
-        verifier._Ledger(report).read([raw], 0, "bundle")
+        verifier.Ledger(report).read([raw], 0, "bundle")
         assert [str(fault).count("\n") for fault in report.faults] == [0]

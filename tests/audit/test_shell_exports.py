@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from guard.audit.tree import Edge, leaf_hash
-from guard.audit.verify import main, verify
+from guard.audit.verifier.command import main, verify
 from guard.catalogue import PLATFORM
 from guard.cli.audit import unpack
 from guard.errors import Conflict, Denied, NotFound, StoreDamaged, VerificationFailed

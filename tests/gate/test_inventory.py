@@ -18,6 +18,9 @@ UNRECORDED = {
     "log.archive",
     "prunes.sweep",
     "scrubs.step",
+    "sinks.move",
+    "sinks.pull",
+    "sinks.watch",
 }
 """The only operations without a record of their own; whoever adds one writes it here, and a reviewer reads it."""
 

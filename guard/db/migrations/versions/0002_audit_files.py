@@ -12,7 +12,8 @@ INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and an index for searches by time."""
+    op.create_index("ix_audit_index_tenant_time_us", "audit_index", ["tenant", "time_us"], unique=False)
     op.create_table(
         "subject_keys",
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -184,9 +185,12 @@ def upgrade() -> None:
     op.create_table(
         "audit_sinks",
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("first_idx", INT, autoincrement=False, nullable=False),
         sa.Column("next_idx", INT, autoincrement=False, nullable=False),
+        sa.Column("delivered", INT, autoincrement=False, nullable=False),
+        sa.Column("repeated", INT, autoincrement=False, nullable=False),
         sa.Column("acked_us", INT, autoincrement=False, nullable=False),
-        sa.Column("failures", INT, autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
         sqlite_strict=True,
