@@ -1,4 +1,4 @@
-"""The row of the search index that belongs to an entry, made from the entry alone. No I/O.
+"""The row of the search index that belongs to an entry, made from the entry alone.
 
 Law: the index holds nothing that the record does not say, so it can be made again and compared.
 """
