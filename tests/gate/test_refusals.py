@@ -238,7 +238,8 @@ def test_exempt_operations_are_exactly_those_that_are_printed(made):
     for name in exempt - {"checkpoints.witness", "scrubs.step", "sinks.move", "sinks.pull"}:
         size = made.size
         made.call(name)
-        assert made.size == size
+        # Of a log of one block each step of the scrubber ends a pass, which is a record of its own.
+        assert made.size == size + (name == "scrubs.step")
 
 
 def test_a_refused_exempt_operation_is_recorded_all_the_same(made):
