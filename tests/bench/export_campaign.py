@@ -7,6 +7,7 @@ hash of each part, and the root over all leaf hashes.
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import threading
@@ -210,6 +211,7 @@ def main(argv):
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--format", default="jsonl")
     options = parser.parse_args(argv)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # as the service does: a busy loop is no news
     with tempfile.TemporaryDirectory(prefix="guard-export-") as folder:
         figures = campaign(Path(folder) / "home", options.count, options.format)
     print(json.dumps(asdict(figures), indent=2))
