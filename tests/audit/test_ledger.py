@@ -26,7 +26,7 @@ def faults_of(entries, since=0):
     report = Report("log")
     report.counts["since"] = since
     ledger = verifier.Ledger(report)
-    ledger.read(entries, 0, "bundle")
+    ledger.read(entries, range(len(entries)), "bundle")
     return [(fault.at, fault.detail) for fault in report.faults]
 
 
@@ -138,14 +138,14 @@ class TestForm:
         assert faults_of(entries) == []
         report = Report("log")
         ledger = verifier.Ledger(report)
-        ledger.read(entries, 0, "bundle")
+        ledger.read(entries, range(len(entries)), "bundle")
         assert [len(shapes) for shapes in ledger.shapes.values()] == [verifier.MAX_SHAPES]
 
     def test_more_actions_than_are_remembered_are_parsed(self):
         entries = numbered(record(n, action=f"a.n{n}", data={f"k{n % 2}": n}) for n in range(verifier.MAX_ACTIONS + 20))
         report = Report("log")
         ledger = verifier.Ledger(report)
-        ledger.read(entries, 0, "bundle")
+        ledger.read(entries, range(len(entries)), "bundle")
         assert report.faults == []
         assert len(ledger.shapes) == verifier.MAX_ACTIONS
 
@@ -258,5 +258,5 @@ class TestText:
     def test_what_an_attacker_wrote_cannot_forge_a_line(self):
         raw = entry(body(record(0, tenant="x\nFAULT checkpoint")), 4)
         report = Report("log")
-        verifier.Ledger(report).read([raw], 0, "bundle")
+        verifier.Ledger(report).read([raw], [0], "bundle")
         assert [str(fault).count("\n") for fault in report.faults] == [0]

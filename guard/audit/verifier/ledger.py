@@ -103,13 +103,13 @@ class Ledger:
         self.shapes: dict[bytes, list[Match]] = {}
         self.last: Match = re.compile(rb"\Z.").fullmatch  # the shape of the record before; at first it fits nothing
 
-    def read(self, entries: Sequence[bytes], first: int, path: str) -> None:
-        """Take the next entries; `first` is the index of the first of them, `path` the file to blame."""
+    def read(self, entries: Sequence[bytes], indexes: Sequence[int], path: str) -> None:
+        """Take the next entries, each with its index in the log; `path` is the file to blame."""
         whole = b"".join(entries)
-        rows = self._rows(entries, first, path, plain=not any(mark in whole for mark in _ESCAPED))
+        rows = self._rows(entries, indexes, path, plain=not any(mark in whole for mark in _ESCAPED))
         if not _well_formed([row for row in rows if row], whole):
-            rows = [self._parsed(raw, index, path) for index, raw in enumerate(entries, first)]
-        found = [(index, row) for index, row in enumerate(rows, first) if row]
+            rows = [self._parsed(raw, index, path) for index, raw in zip(indexes, entries, strict=True)]
+        found = [(index, row) for index, row in zip(indexes, rows, strict=True) if row]
         dense = self._dense([row for _, row in found])
         for index, row in found:
             if not dense:
@@ -117,9 +117,13 @@ class Ledger:
             if (row[2] != b"event" or row[1]) and (fault := self._pair(row)):
                 self.add(path, f"entry {index} {fault}", index)
 
-    def _rows(self, entries: Sequence[bytes], first: int, path: str, *, plain: bool) -> list[Row | None]:
+    def count(self) -> None:
+        """Put what was found into the report."""
+        self.report.counts |= {"tenants": len(self.next), "open_intents": sum(self.intents.values())}
+
+    def _rows(self, entries: Sequence[bytes], indexes: Sequence[int], path: str, *, plain: bool) -> list[Row | None]:
         rows, fits = list[Row | None](), self.last
-        for index, raw in enumerate(entries, first):
+        for index, raw in zip(indexes, entries, strict=True):
             if plain and (found := fits(raw)):
                 rows.append(found.groups())
             else:

@@ -79,7 +79,7 @@ def parse_policy(text: str) -> Policy:
         try:
             _take(policy, members, *words)
         except (ValueError, TypeError) as error:
-            came = error if isinstance(error, ValueError) else "it has not the words of its kind"
+            came = error if isinstance(error, ValueError) else "another number of words was expected"
             raise ValueError(f"line {number}: {came}") from None
     if not policy.quorum:
         raise ValueError("one line `quorum NAME` was expected, none came")

@@ -46,7 +46,8 @@ class Walk:
         for level in range(1, LEVELS):
             self._compare(level, size >> (8 * (level + 1)))
         self._judge()
-        self.report.counts |= {"tenants": len(self.ledger.next), "open_intents": sum(self.ledger.intents.values())}
+        if not self.bare:
+            self.ledger.count()
 
     def _start(self, first: int) -> None:
         for level in range(1, LEVELS):  # an incremental run starts from tiles, for which the root at `since` vouches
@@ -106,7 +107,7 @@ class Walk:
             del entries[good:], leaves[good:]
             self.add(path, f"{width} entries and no more were expected, it breaks at {first + good}", first + good)
         self.report.counts["records"] += len(entries)
-        self.ledger.read(entries, first, path)
+        self.ledger.read(entries, range(first, first + len(entries)), path)
         return leaves
 
     def _differ(self, leaves: list[bytes], stored: list[bytes], tile: str, path: str, first: int) -> None:
