@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
+from tests.bench.verifying import verify_full
+
 ROUNDS = 5
 BATCH = 400
 CONTEXT_BYTES = 150
@@ -274,4 +276,5 @@ MEASURES = {
     "encrypt_batch": (encrypt_batch, 0.5),
     "check_single": (check_single, 0.8),
     "group_commit": (group_commit, 1.0),
+    "verify_full": (verify_full, 0.35),
 }

@@ -9,7 +9,7 @@ import re
 from hashlib import sha256
 from typing import Any
 
-from .ledger import canonical, dumped, record_of
+from .canonical import canonical, dumped, record_of
 from .notes import Head
 from .proofs import parse_proof
 from .reading import Reading

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .ledger import canonical
+from .canonical import canonical
 from .notes import MAX_SIZE, WITNESS_TYPES, parse_vkey
 
 MAX_LINES = 256  # the specification asks for 32 logs, witnesses and groups each

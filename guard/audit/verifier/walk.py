@@ -4,6 +4,8 @@ Law: a stored hash is only compared. The tree stands on the stored leaf hashes, 
 if it gives the signed root they are the logged ones, and an entry that differs was changed; if not, the tile was.
 """
 
+from hashlib import sha256
+
 from .files import Files
 from .ledger import Ledger
 from .notes import Head
@@ -100,7 +102,7 @@ class Walk:
         path, first = tile_path("entries", n, width), n * WIDTH
         data = self.files.read(path, MAX_BUNDLE)
         entries, whole = unframe(data or b"", width)
-        leaves = [leaf_hash(entry) for entry in entries]
+        leaves = [sha256(b"\x00" + entry).digest() for entry in entries]  # a call for each would cost a tenth
         if data is not None and not whole:  # after a broken length nothing is an entry, however it reads
             kept = [stored[at * HASH : at * HASH + HASH] for at in range(len(leaves))]
             good = next((at for at, leaf in enumerate(leaves) if leaf != kept[at]), len(leaves))
