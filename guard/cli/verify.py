@@ -24,8 +24,10 @@ def verify(
     path: Path,
     vkey: Annotated[str | None, typer.Option(help="the log's key, where its own policy.txt is not trusted")] = None,
     since: Annotated[Path | None, typer.Option(help="an earlier checkpoint that this log must extend")] = None,
+    policy: Annotated[Path | None, typer.Option(help="keys, witnesses and quorum that you hold (tlog-policy)")] = None,
+    ranges: Annotated[Path | None, typer.Option(help="which key may sign which sizes, as you hold it")] = None,
 ) -> None:
-    """Verify a log directory or archive offline. Exit 0, or 7 with each fault named.
+    """Verify a log directory, export or evidence bundle offline. Exit 0, or 7 with each fault named.
 
     Example: guard verify ./evidence
     """
@@ -33,7 +35,8 @@ def verify(
 
     arguments = [str(path)]
     arguments += ["--vkey", vkey] if vkey else []
-    arguments += ["--since", str(since)] if since else []
+    for name, given in (("--since", since), ("--policy", policy), ("--ranges", ranges)):
+        arguments += [name, str(given)] if given else []
     if session.output is Output.TABLE:
         raise typer.Exit(check(arguments))
     written, told = io.StringIO(), io.StringIO()

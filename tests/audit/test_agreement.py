@@ -12,6 +12,7 @@ from guard.audit.checkpoint import Checkpoint
 from guard.audit.note import VerifierKey
 from guard.audit.tiles import Tile, decode_bundle, encode_bundle
 from guard.audit.verifier import notes
+from guard.audit.verifier.canonical import canonical, dumped
 from guard.audit.verifier.tree import climb, root_of, tile_path, unframe
 from guard.audit.verifier.trust import Trust
 from guard.errors import GuardError, VerificationFailed
@@ -50,13 +51,29 @@ class TestTrees:
         assert (claimed < size and climb(claimed, size, LEAVES[index], proof) == root) == held
 
     def test_the_conformance_proofs_lead_to_the_same_verdicts(self, conformance):
-        for file in sorted((conformance("merkle") / "inclusion").rglob("*.json")):
+        files, good = sorted((conformance("merkle") / "inclusion").rglob("*.json")), 0
+        for file in files:
             case = json.loads(file.read_text())
             leaf, root = base64.b64decode(case["leafHash"]), base64.b64decode(case["root"])
             proof = [base64.b64decode(item) for item in case["proof"] or []]
             led = climb(case["leafIdx"], case["treeSize"], leaf, proof)
             held = len(root) == 32 and case["leafIdx"] < case["treeSize"] and led == root
             assert held is not case["wantErr"], file.name
+            good += held
+        assert (len(files), good) == (98, 6)
+
+    def test_the_heads_of_the_conformance_set_that_agree_are_those_that_the_tree_gives(self, conformance):
+        """The verifier grows one tree instead of reading consistency proofs; equal sizes need equal roots, 0 too."""
+        files, equal = sorted((conformance("merkle") / "consistency").rglob("*.json")), 0
+        for file in files:
+            case = json.loads(file.read_text())
+            if case["size1"] == case["size2"] and not case["proof"]:
+                first, second = (base64.b64decode(case[name]) for name in ("root1", "root2"))
+                held = first == second and (case["size1"] > 0 or first == root_of())
+                equal += 1
+                assert held is not case["wantErr"], file.name
+        assert len(files) == 98
+        assert equal > 0
 
 
 class TestTiles:
@@ -78,6 +95,33 @@ class TestTiles:
         for width in range(1, 25):
             _, whole = unframe(spoilt, width)
             assert whole == (read is not None and len(read) == width)
+
+
+class TestCanonicalJson:
+    def test_the_published_pairs_are_read_as_canonical_or_refused(self, conformance):
+        """Numbers with fractions and keys of surrogate pairs are outside the profile of records."""
+        accepted = []
+        for file in sorted((conformance("jcs") / "output").iterdir()):
+            text = file.read_text()
+            try:
+                value = canonical(text)
+            except ValueError:
+                continue
+            assert dumped(value) == text
+            assert value == json.loads((conformance("jcs") / "input" / file.name).read_text())
+            accepted.append(file.stem)
+        assert accepted == ["arrays", "french", "structures", "unicode"]
+
+    def test_an_input_that_is_not_canonical_is_never_taken_for_one(self, conformance):
+        for file in sorted((conformance("jcs") / "input").iterdir()):
+            if file.read_bytes() != (conformance("jcs") / "output" / file.name).read_bytes():
+                with pytest.raises(ValueError, match=r"expected|int"):
+                    canonical(file.read_text())
+
+    @pytest.mark.parametrize("text", ['{"\ufb33":1,"\U0001f600":2}', '{"\U0001f600":2,"\ufb33":1}'])
+    def test_keys_that_two_orders_sort_differently_are_refused(self, text):
+        with pytest.raises(ValueError, match="multilingual"):
+            canonical(text)
 
 
 class TestKeysAndNotes:
@@ -124,8 +168,21 @@ class TestKeysAndNotes:
         line = note.sign_mldsa44(head, "example.org/签名", PQ_KEY, time)
         material = b"\x06" + PQ_KEY.public_key().public_bytes_raw()
         seen = notes.Head(head.origin, head.size, head.root)
-        assert notes.holds("example.org/签名", material, seen, head.text(), line.signature)
-        assert not notes.holds("example.org/other", material, seen, head.text(), line.signature)
+        assert notes.holds("example.org/签名", material, seen, head.text().encode(), line.signature)
+        assert not notes.holds("example.org/other", material, seen, head.text().encode(), line.signature)
+
+    def test_ed25519_as_published(self, conformance):
+        """The 151 cases of C2SP/wycheproof."""
+        groups = json.loads((conformance("wycheproof") / "ed25519_test.json").read_text())["testGroups"]
+        wrong, asked = [], 0
+        for group in groups:
+            material = b"\x01" + bytes.fromhex(group["publicKey"]["pk"])
+            for case in group["tests"]:
+                asked += 1
+                message, signature = bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"])
+                held = notes.holds("a", material, notes.Head("a", 0, b""), message, signature)
+                wrong += [case["tcId"]] if held is not (case["result"] == "valid") else []
+        assert (asked, wrong) == (151, [])
 
     @given(st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32))
     @settings(max_examples=30)
@@ -133,7 +190,7 @@ class TestKeysAndNotes:
         head = Checkpoint(ORIGIN, size, root)
         line = note.sign_ed25519(head.text(), ORIGIN, KEY)
         seen = notes.Head(head.origin, head.size, head.root)
-        assert notes.holds(ORIGIN, b"\x01" + VKEY.public, seen, head.text(), line.signature)
+        assert notes.holds(ORIGIN, b"\x01" + VKEY.public, seen, head.text().encode(), line.signature)
 
 
 def opens(data):

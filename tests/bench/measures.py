@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
+from tests.bench.verifying import verify_full
+
 ROUNDS = 5
 BATCH = 400
 CONTEXT_BYTES = 150
@@ -342,4 +344,5 @@ MEASURES = {
     "check_single": (check_single, 0.8),
     "group_commit": (group_commit, 1.0),
     "durable_append": (durable_append, 10.0),
+    "verify_full": (verify_full, 0.35),
 }

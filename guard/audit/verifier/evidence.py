@@ -9,7 +9,7 @@ import re
 from hashlib import sha256
 from typing import Any
 
-from .ledger import canonical, dumped, record_of
+from .canonical import canonical, dumped, record_of
 from .notes import Head
 from .proofs import parse_proof
 from .reading import Reading
@@ -71,9 +71,7 @@ class Evidence:
         """The checkpoint of a proof; nothing ties it to the bundle's own, so it needs the quorum for itself."""
         opened, ours = self.reading.open(name, text), self.reading.head
         if opened.head.size == ours.size and opened.head != ours:
-            raise ValueError(
-                f"signs another root for the size {ours.size} than `checkpoint`: the log has two histories"
-            )
+            raise ValueError(f"signs another root for size {ours.size} than `checkpoint`: the log has two histories")
         short = self.reading.trust.policy.shortfall(set(opened.cosigners))
         if short and opened.head != ours:
             raise ValueError(short)

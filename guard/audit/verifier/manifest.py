@@ -6,7 +6,7 @@ log (`manifest.note`). A log directory may have the older form without a note: h
 
 from hashlib import sha256
 
-from .ledger import canonical
+from .canonical import canonical
 from .reading import Reading
 
 PLAIN = {"files", "origin", "root", "size"}  # the older form

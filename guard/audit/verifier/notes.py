@@ -84,15 +84,15 @@ def parse_manifest_note(text: str) -> Note:
     return Note(found[1], Head(found[2], 0, b""), _lines(found[4]), found[3])
 
 
-def holds(name: str, material: bytes, head: Head, text: str, signature: bytes) -> bool:
+def holds(name: str, material: bytes, head: Head, text: bytes, signature: bytes) -> bool:
     """Is this the signature of the key `material` under its name, over the note text of `head`?"""
     stamp, rest = signature[:8], signature[8:]
     try:
         if material[0] == ED25519:
-            Ed25519PublicKey.from_public_bytes(material[1:]).verify(signature, text.encode())
+            Ed25519PublicKey.from_public_bytes(material[1:]).verify(signature, text)
             return True
         if material[0] == COSIGNATURE:
-            signed = f"cosignature/v1\ntime {int.from_bytes(stamp)}\n{text}".encode()
+            signed = b"cosignature/v1\ntime %d\n%b" % (int.from_bytes(stamp), text)
             Ed25519PublicKey.from_public_bytes(material[1:]).verify(rest, signed)
         else:
             signer, origin = (bytes([len(item)]) + item for item in (name.encode(), head.origin.encode()))

@@ -15,7 +15,7 @@ from .rows import READERS, Row
 from .tree import HASH, WIDTH, leaf_hash, tile_path
 
 PART = {"path": str, "first": int, "last": int, "matched": int, "sha256": str, "bytes": int}
-GROUP = WIDTH  # entries of a complete export are handed to the ledger in groups
+GROUP = WIDTH  # entries are handed to the ledger in groups, which is faster
 
 
 class Leaves:
@@ -90,7 +90,7 @@ class Parts:
 
     def _rows(self, part: dict[str, Any]) -> int:
         path, least, count = part["path"], part["first"], 0
-        group, start = list[bytes](), least
+        group = dict[int, bytes]()
         for row in self._read(path):
             count += 1
             if not least <= row.index < part["last"] or row.index >= self.reading.head.size:
@@ -100,21 +100,18 @@ class Parts:
                 self.add(path, f"records {least} to {row.index - 1} are missing", least)
             self._leaf(path, row)
             least = row.index + 1
-            if self.dense:
-                if self.complete and row.index != start + len(group):
-                    start = self._flush(group, start, path, row.index)
-                group.append(row.entry)
-                if len(group) >= GROUP:
-                    start = self._flush(group, start, path, least)
-        self._flush(group, start, path, least)
+            group[row.index] = row.entry
+            if len(group) == GROUP:
+                self._numbers(group, path)
+        self._numbers(group, path)
         return count
 
-    def _flush(self, group: list[bytes], start: int, path: str, following: int) -> int:
-        self.ledger.read(group, start, path)
-        self.counts["records"] += len(group)
-        self.counts["tenants"] = len(self.ledger.next)
+    def _numbers(self, group: dict[int, bytes], path: str) -> None:
+        if self.dense:
+            self.ledger.read(list(group.values()), list(group), path)
+            self.counts["records"] += len(group)
+            self.ledger.count()
         group.clear()
-        return following
 
     def _leaf(self, path: str, row: Row) -> None:
         leaf = self.leaves[row.index]

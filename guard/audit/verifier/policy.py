@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .ledger import canonical
+from .canonical import canonical
 from .notes import MAX_SIZE, WITNESS_TYPES, parse_vkey
 
 MAX_LINES = 256  # the specification asks for 32 logs, witnesses and groups each
@@ -79,7 +79,7 @@ def parse_policy(text: str) -> Policy:
         try:
             _take(policy, members, *words)
         except (ValueError, TypeError) as error:
-            came = error if isinstance(error, ValueError) else "it has not the words of its kind"
+            came = error if isinstance(error, ValueError) else "another number of words was expected"
             raise ValueError(f"line {number}: {came}") from None
     if not policy.quorum:
         raise ValueError("one line `quorum NAME` was expected, none came")

@@ -26,7 +26,7 @@ def check_stamps(reading: Reading, heads: AbstractSet[Head]) -> None:
             stamped = f"tsa/{found[1]}.checkpoint"
             head = reading.read(stamped, lambda at, text: reading.open(at, text).head)
             token, data = reading.files.read(name), reading.files.read(stamped)
-            if head and token and data:
+            if head and token is not None and data is not None:
                 _tied(reading, stamped, int(found[1]), head, heads)
                 _check(reading, name, data, token, chain)
 

@@ -23,7 +23,8 @@ def root_of(*levels: Sequence[bytes]) -> bytes:
     for level in levels:
         row = [*level, *row]
         while len(row) > 1:
-            pairs = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
+            couples = zip(row[::2], row[1::2], strict=False)  # an odd last hash moves up as it is
+            pairs = [sha256(b"\x01" + left + right).digest() for left, right in couples]
             row = [*pairs, *row[len(pairs) * 2 :]]
     return row[0] if row else EMPTY
 

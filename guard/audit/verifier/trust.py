@@ -65,7 +65,7 @@ class Trust:
         for name, label, signature in note.lines:
             if label not in keys and not vouched:
                 raise ValueError(f"a signature is by the unknown key {label}, and no manifest vouches for it")
-            if label in keys and not holds(name, keys[label], note.head, note.text, signature):
+            if label in keys and not holds(name, keys[label], note.head, note.text.encode(), signature):
                 raise ValueError(f"the signature by {label} is wrong: the text or the signature was changed")
             signers += [label] if label in self.logs and name == note.head.origin else []
             cosigners += [label] if label in witnesses else []
