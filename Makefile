@@ -2,7 +2,7 @@
 # checkout may stand in a folder with spaces or Chinese characters, and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check check-style check-types check-layers check-house bench docs lock clean
+.PHONY: help venv demo test check check-style check-types check-layers check-house bench faults docs lock clean
 
 # Nothing is written outside the checkout and the temporary directory. What a shell exports for other projects must
 # neither redirect this installation nor lend it modules.
@@ -52,6 +52,9 @@ check-house: .venv/stamps/test
 
 bench: .venv/stamps/test ## measure against peers in the same run (ONLY=name: one of them)
 	@$(RUN) -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+faults: .venv/stamps/test ## cut the power, kill, fill the disk: nothing acknowledged is lost (ROUNDS=100: all of it; ONLY=name)
+	@$(RUN) -m tests.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/stamps/test ## check that each link and each command shown in the documentation works
 	@$(RUN) -m pytest tests/house/test_docs.py

@@ -235,6 +235,7 @@ class Pipeline:
                 dont_wait(tx)
                 self._tx = tx
                 self._connection.release()
+                self._call_writer()  # an event loop may have been here before the connection was
                 while (first := self._queue.get()) is not None:
                     if isinstance(first, Filled):
                         self._finish(tx, first)
