@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from guard.errors import StoreDamaged, StoreLocked
+from guard.errors import StoreDamaged, StoreLocked, StoreUnavailable
 
 Tx = Connection
 """A connection with an open transaction; what every function of a store takes first."""
@@ -36,7 +36,10 @@ class ProcessLock:
 
     def __init__(self, home: Path) -> None:
         self.path = home / "lock"
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -46,12 +49,23 @@ class ProcessLock:
                 f"Expected {home} to be free, but process {owner or 'unknown'} is using it; "
                 "stop that process, or give another --home."
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:  # on a full disk not even a number can be written
+            os.close(self._descriptor)
+            raise _unwritable(self.path, error) from None
 
     def release(self) -> None:
         """Give the home directory free."""
         os.close(self._descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"Expected to write {path}, got: {error.strerror}; "
+        "see the free disk space and the permissions, then start again."
+    )
 
 
 class Store:

@@ -22,6 +22,7 @@ class Books:
     """What is in a store, and what is wrong with it."""
 
     verdict: Verdict = field(default_factory=Verdict)
+    unopened: bool = False  # the home refused to open, with a named error
     size: int = 0
     records: list[dict] = field(default_factory=list)  # bodies in order
     ids: Counter = field(default_factory=Counter)

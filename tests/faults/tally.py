@@ -17,6 +17,7 @@ class Tally:
     lost: int = 0
     holes: int = 0
     doubled: int = 0
+    named: int = 0  # homes that refused to open by a named error, before anything was ever acknowledged in them
     faults: list[str] = field(default_factory=list)  # anything else that is wrong, as a sentence
     note: str = ""
 
