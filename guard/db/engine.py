@@ -172,8 +172,15 @@ def _migrate(store: Store) -> None:
 @contextmanager
 def savepoint(tx: Tx) -> Iterator[None]:
     """A SAVEPOINT round the block: an exception undoes the block's changes and passes on."""
-    with tx.begin_nested():
+    nested = tx.begin_nested()
+    try:
         yield
+    except BaseException:
+        # On a full disk SQLite has ended the whole transaction, and asking for the savepoint would hide that error.
+        if in_transaction(tx):
+            nested.rollback()
+        raise
+    nested.commit()
 
 
 def in_transaction(tx: Tx) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from tests.faults import cuts
+from tests.faults import clocks, cuts, disk, kills, order, siem, sync, syscalls, twins
 from tests.faults.tally import Tally, Unfit
 
 FAULTS: dict[str, Callable[[int], Tally]] = {
@@ -23,6 +23,17 @@ FAULTS: dict[str, Callable[[int], Tally]] = {
     "normal": cuts.unsynced,
     "recovery": cuts.second_cut,
     "sync": cuts.sick_sync,
+    "syscalls": syscalls.matrix,
+    "order": order.before_the_disk,
+    "eatmydata": order.unsynced,
+    "kill": kills.kill_rounds,
+    "disk": disk.full_disk,
+    "savepoint": disk.full_savepoint,
+    "fsync": sync.failing_fsync,
+    "clock": clocks.jumping,
+    "faketime": clocks.faked,
+    "twins": twins.second_process,
+    **({"siem": siem.stuck} if siem.KNOWN else {}),
 }
 SHOWN = 5  # faults that are told in full
 

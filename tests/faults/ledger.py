@@ -67,7 +67,7 @@ class Client:
         self.ledger = Ledger(folder / f"{name}.ledger")
         self.name = name
         self.statuses: Counter[int] = Counter()
-        self.slowest = 0.0
+        self.times: list[float] = []  # seconds that each answer took
         self.number = 0
         self._sealed: list[tuple[str, str, str]] = []
         self._http = httpx2.Client(
@@ -86,7 +86,7 @@ class Client:
         self.ledger.write("TRY", operation, members.get("subject", ""))
         began = time.monotonic()
         answer = self._http.request(method, path, **({"params": members} if method == "GET" else {"json": members}))
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.times.append(time.monotonic() - began)
         self.statuses[answer.status_code] += 1
         return answer
 
@@ -179,8 +179,12 @@ class Crowd:
         return sum((client.statuses for client in self.clients), Counter())
 
     @property
+    def times(self) -> list[float]:
+        return [seconds for client in self.clients for seconds in client.times]
+
+    @property
     def slowest(self) -> float:
-        return max(client.slowest for client in self.clients)
+        return max(self.times, default=0.0)
 
     def until(self, answers: int, seconds: float = 30) -> None:
         """Let them work until so many answers came."""

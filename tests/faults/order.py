@@ -77,6 +77,4 @@ def unsynced(rounds: int) -> Tally:
     """The negative control."""
     preload = {"LD_PRELOAD": str(library("libeatmydata.so"))}
     answers, wrong, syncs = watch(5 * min(rounds, 10), preload)
-    return Tally(
-        "answers under eatmydata", control=True, runs=answers, lost=wrong, note=f"{syncs} syncs of the WAL"
-    )
+    return Tally("answers under eatmydata", control=True, runs=answers, lost=wrong, note=f"{syncs} syncs of the WAL")

@@ -66,6 +66,7 @@ class Power(apsw.VFS):
         self.cut_at, self.sick_sync = cut_at, sick_sync
         self.ticks = self.syncs = 0
         self.off = False
+        self.benign = False  # the first failure was inside a checkpoint of the WAL
         self.images: dict[str, Image] = {}
         self.kinds: list[str] = []
         self._lock = threading.RLock()
@@ -87,7 +88,7 @@ class Power(apsw.VFS):
         with self._lock:
             image = self.images.setdefault(path, Image(bytearray(Path(path).read_bytes())))
             image.pending.append(("delete", 0, b""))
-            self.tick("delete")
+            self.tick("delete", path)
             super().xDelete(path, sync_directory)
             if sync_directory:
                 image.settle()
@@ -97,29 +98,43 @@ class Power(apsw.VFS):
         if self.off:
             raise apsw.IOError("the power is off")
 
-    def tick(self, kind: str) -> None:
+    def tick(self, kind: str, path: str) -> None:
         """Count a tick; the power goes at the chosen one."""
         self.alive()
         self.ticks += 1
         self.kinds.append(kind)
         if self.ticks == self.cut_at:
             self.off = True
-            self.alive()
+            self.fail(path)
+
+    def fail(self, path: str) -> None:
+        """Raises: apsw.IOError: always.
+
+        The database file itself is written by checkpoints only, which run after a COMMIT is durable and whose errors
+        SQLite keeps to itself; apsw would pass on the exception that a VFS raised, so `driver` asks here.
+        """
+        self.benign = path.endswith(".db")
+        raise apsw.IOError("the disk failed")
 
     def write(self, path: str, operation: tuple[str, int, bytes]) -> None:
         """Note an operation, which from now on may or may not be on disk."""
         self.alive()
         self.images[path].pending.append(operation)
-        self.tick(operation[0])
+        self.tick(operation[0], path)
 
     def sync(self, path: str) -> None:
         """Make a file durable, or fail once and forget what it was to make durable, as a kernel does."""
-        self.tick("sync")
+        self.tick("sync", path)
         self.syncs += 1
         if self.syncs == self.sick_sync:
             self.images[path].pending = []
-            raise apsw.IOError("fsync failed")
+            self.fail(path)
         self.images[path].settle()
+
+    def forgiven(self) -> bool:
+        """Whether the error at hand is one that SQLite keeps to itself; once."""
+        benign, self.benign = self.benign, False
+        return benign
 
     def cut(self) -> None:
         """The power goes now."""

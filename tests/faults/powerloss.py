@@ -204,7 +204,7 @@ def powered(folder: Path, **faults: int) -> Iterator[tuple[Power, Store]]:
     """A store of *folder* on a VFS of its own."""
     name = f"power{next(_names)}"
     power = Power(name, **faults)
-    driver.use(name)
+    driver.use(name, power.forgiven)
     store = Store(folder / GUARD_DB, driver=driver)
     try:
         yield power, store
