@@ -2,7 +2,7 @@
 # checkout may stand in a folder with spaces or Chinese characters, and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign foreign docs lock clean
+.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign foreign faults docs lock clean
 
 # Nothing is written outside the checkout and the temporary directory. What a shell exports for other projects must
 # neither redirect this installation nor lend it modules.
@@ -55,8 +55,12 @@ bench: .venv/stamps/test ## measure against peers in the same run (ONLY=name: on
 
 export-campaign: .venv/stamps/test ## export a log of COUNT=1000000 records while writers write (FORMAT=jsonl); memory and speed
 	@$(RUN) -m tests.bench.export_campaign --count $(or $(COUNT),1000000) --format $(or $(FORMAT),jsonl)
+
 foreign: .venv/stamps/test ## verify logs with other people's tools (COUNT=100000 records through the API)
 	@$(RUN) -m tests.audit.foreign $(COUNT)
+
+faults: .venv/stamps/test ## cut the power, kill, fill the disk: nothing acknowledged is lost (ROUNDS=100: all of it; ONLY=name)
+	@$(RUN) -m tests.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/stamps/test ## check that each link and each command shown in the documentation works
 	@$(RUN) -m pytest tests/house/test_docs.py

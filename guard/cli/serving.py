@@ -1,5 +1,6 @@
 """`guard dev`, `guard serve` and `guard worker`: a process that owns a home directory."""
 
+import contextlib
 import errno
 import gc
 import json
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -226,6 +227,21 @@ def _write_address(home: Path, profile: str, url: str, token: str) -> None:
     temporary.rename(path)
 
 
+class _Lossy:
+    """stderr as the operators' log writes it: where the disk under it is full, lines are lost and the service goes on.
+
+    An error here would otherwise end the commit pipeline in the very moment in which it reports that the disk is full.
+    """
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def _quiet_logs() -> None:
     """Operators' log: JSON lines on stderr; Casbin's and APScheduler's own chatter is left out, as it holds values."""
     import structlog  # see _build
@@ -238,5 +254,5 @@ def _quiet_logs() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lossy())),
     )

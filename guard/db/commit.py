@@ -254,6 +254,7 @@ class Pipeline:
                 dont_wait(tx)
                 self._tx = tx
                 self._connection.release()
+                self._call_writer()  # an event loop may have been here before the connection was
                 while (first := self._queue.get()) is not None:
                     if isinstance(first, Filled):
                         self._finish(tx, first)
@@ -283,8 +284,14 @@ class Pipeline:
         self._call_writer()
 
     def _carry_out(self, tx: Tx, first: Unit) -> None:
-        group = self._gather(first)
-        self._take_connection(tx, group)
+        group, taken = [first], False
+        try:
+            self._gather(group)
+            self._take_connection(tx, group)
+            taken = True
+        finally:
+            if not taken:  # these are in no queue any more, so nobody else would tell them
+                self._fail(group, StoreUnavailable("The store's writer has stopped, so nothing was done."))
         durable = self._prepare(tx, group) and self._settle(tx, group)
         self._connection.release()
         if durable:
@@ -327,22 +334,20 @@ class Pipeline:
             self._queue.put(unit)
         self._records = []
 
-    def _gather(self, first: Unit) -> list[Unit]:
-        """Take what is queued; under load, sleep a moment for more and take that too.
+    def _gather(self, group: list[Unit]) -> None:
+        """Add what is queued to the first unit; under load, sleep a moment for more and take that too.
 
         Sleeping leaves the interpreter to the event loop, which then makes the next units undisturbed; waking for each
         of them cost both threads more than the commit that they share.
         """
-        group = [first]
         self._drain(group)
         if self._last_group <= 1 and len(group) == 1:
-            return group
+            return
         deadline = time.monotonic() + GATHER_SECONDS
         while len(group) < MAX_UNITS and time.monotonic() < deadline:
             time.sleep(LINGER_SECONDS)
             if not self._drain(group):
                 break
-        return group
 
     def _drain(self, group: list[Unit]) -> int:
         """Move what is queued into *group*, up to what is no unit; how much that was."""
