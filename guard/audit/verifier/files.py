@@ -16,7 +16,6 @@ from .report import Report
 MAX_FILE = 1 << 28  # an accompanying file is read whole
 MAX_LINE = 1 << 20  # an entry has at most 64 KiB; a text format escapes a byte with six at the most, or names it twice
 BLOCK = 1 << 16
-FIRST_READ = 1 << 18  # holds a bundle of records of ordinary length
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
@@ -30,9 +29,12 @@ def _listed(folder: str, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[st
                 yield prefix + item.name, item
 
 
-def _up_to(stream: BinaryIO, limit: int) -> bytes:
-    """All of a stream, or more than the limit of it; what size it states is not asked, since a zip may lie."""
-    data = stream.read(min(limit + 1, FIRST_READ))
+def _up_to(stream: BinaryIO, limit: int, stated: int) -> bytes:
+    """All of a stream, or more than the limit of it. The size that it states is a hint: a zip may lie, a file may grow.
+
+    A buffer of the right size is worth a tenth of a verification: a larger one is new memory from the kernel each time.
+    """
+    data = stream.read(min(limit, stated) + 1)
     while len(data) <= limit and (more := stream.read(min(limit + 1 - len(data), len(data) + 1))):
         data += more
     return data
@@ -71,7 +73,9 @@ class Files:
             if name not in self.names:
                 raise FileNotFoundError
             with self._open(name) as stream:
-                data = _up_to(stream, limit)
+                item = self.names[name]
+                stated = os.fstat(stream.fileno()).st_size if isinstance(item, str) else int(item.file_size)
+                data = _up_to(stream, limit, stated)
             if len(data) <= limit:
                 return data
             self.report.add(name, f"at most {limit} bytes were expected, more came")

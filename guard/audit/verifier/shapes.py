@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Sorted:
 
 
 class Mould:
-    """The bytes that records of one length share; `found` are the pieces of those of the bundle at hand."""
+    """The bytes that records of one length share; `columns` are those of the bundle at hand, piece by piece."""
 
     def __init__(self, raw: bytes, found: Match) -> None:
         names = {at: name for name, at in found.re.groupindex.items()}
@@ -78,7 +78,7 @@ class Mould:
         widths = [after - before for before, after in pairwise(edges)]
         self.unpack = Struct("".join(f"{width}s" for width in widths)).unpack
         self.literals, self.tenant = self.unpack(raw)[::2], found["tenant"]
-        self.found: list[tuple[bytes, ...]] = []
+        self.columns: list[tuple[bytes, ...]] = []
 
     def fits(self, raw: bytes) -> bool:
         """Has a record of this length the bytes that all have?"""
@@ -86,17 +86,20 @@ class Mould:
 
     def take(self, entries: Sequence[bytes], at: list[int]) -> tuple[list[int], list[tuple[int, bytes]]]:
         """Of the records at these places, those that do not fit, and place and number of those that do."""
-        pieces = [self.unpack(entries[place]) for place in at]
-        fits = [found[::2] == self.literals for found in pieces]
-        left = [] if all(fits) else [place for place, fit in zip(at, fits, strict=True) if not fit]
-        self.found = [found for found, fit in zip(pieces, fits, strict=True) if fit] if left else pieces
-        taken = [place for place, fit in zip(at, fits, strict=True) if fit] if left else at
-        return left, [(place, found[-2]) for place, found in zip(taken, self.found, strict=True)]
+        left = list[int]()
+        self.columns = [*zip(*map(self.unpack, map(entries.__getitem__, at)), strict=True)]
+        for number, literal in enumerate(self.literals):
+            column = self.columns[2 * number]
+            if column.count(literal) != len(column):
+                fits = [piece == literal for piece in column]
+                left += [place for place, fit in zip(at, fits, strict=True) if not fit]
+                at = [*compress(at, fits)]
+                self.columns = [tuple(compress(each, fits)) for each in self.columns]
+        return left, [*zip(at, self.columns[-2], strict=True)]
 
     def good(self) -> bool:
         """Is all that the mould leaves open as it must be in what it took?"""
-        columns = list(zip(*self.found, strict=True))[1::2]
-        return all(_good(name, column) for name, column in zip(self.names, columns, strict=True))
+        return all(map(_good, self.names, self.columns[1::2]))
 
 
 class Shapes:
@@ -112,14 +115,14 @@ class Shapes:
         left, places = list[int](), dict[bytes, list[tuple[int, bytes]]]()
         for length in set(lengths):
             at = [place for place, found in enumerate(lengths) if found == length]
-            for mould in self.moulds.get(length, ()):
+            while at:
+                mould = self._fitting(entries[at[0]])
+                if mould is None:
+                    left.append(at.pop(0))
+                    continue
                 at, taken = mould.take(entries, at)
-                if taken:
-                    used.append(mould)
-                    places.setdefault(mould.tenant, []).extend(taken)
-                if not at:
-                    break
-            left += at
+                used.append(mould)
+                places.setdefault(mould.tenant, []).extend(taken)
         for place in sorted(left):
             row = self._row(entries[place])
             if row is None:
@@ -128,6 +131,9 @@ class Shapes:
             places.setdefault(row.tenant, []).append((place, row.n))
         result.numbers = {tenant: [n for _, n in sorted(found)] for tenant, found in places.items()}
         return result if all(mould.good() for mould in used) else None
+
+    def _fitting(self, raw: bytes) -> Mould | None:
+        return next((mould for mould in self.moulds.get(len(raw), ()) if mould.fits(raw)), None)
 
     def _row(self, raw: bytes) -> Row | None:
         action = raw[: raw.find(b",")]
@@ -150,7 +156,7 @@ class Shapes:
         if parts["phase"] == b"event" and "intent" not in found.re.groupindex and raw.isascii():
             known = self.moulds.get(len(raw), ())
             room = len(known) < MAX_MOULDS and (known or len(self.moulds) < MAX_LENGTHS)
-            if room and not any(mould.fits(raw) for mould in known):
+            if room and self._fitting(raw) is None:
                 self.moulds[len(raw)] = (*known, Mould(raw, found))
         return Row(parts["id"], parts.get("intent", b""), parts["phase"], parts["tenant"], parts["n"])
 
