@@ -74,6 +74,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.reencryption,
 )
 DRAW_BYTES = 4096
+BREATH_SECONDS = 0.0001  # of an export after each millisecond of its work: long enough for a waiting thread to wake
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
@@ -164,7 +165,7 @@ def _assemble(
         log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
         log.load(tx, clock())
         audit_store.expire_intents(tx)
-        exports = Exports(store, log, Shelf(settings.home / "exports"))
+        exports = Exports(store, log, Shelf(settings.home / "exports"), lambda: time.sleep(BREATH_SECONDS))
         exports.load(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
