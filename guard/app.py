@@ -99,6 +99,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.reencryption,
 )
 DRAW_BYTES = 4096
+BREATH_SECONDS = 0.0001  # of an export after each millisecond of its work: long enough for a waiting thread to wake
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
@@ -195,7 +196,8 @@ def _assemble(
         publication.load(tx)
         audit_store.expire_intents(tx)
         trust = Trust(settings.origin, witnesses)
-        exports = Exports(store, log, trust, Shelf(settings.home / "exports"))
+        shelf = Shelf(settings.home / "exports")
+        exports = Exports(store, log, trust, shelf, lambda: time.sleep(BREATH_SECONDS))
         exports.load(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
