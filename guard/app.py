@@ -20,7 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.erasure_operations
+import guard.audit.hold_operations
 import guard.audit.operations
+import guard.audit.sealed_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -39,6 +42,7 @@ from guard.api.routes import build as build_api
 from guard.audit import store as audit_store
 from guard.audit.log import Log
 from guard.audit.recorder import Recorder
+from guard.audit.sealed import SealedValues
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, open_store
@@ -52,6 +56,7 @@ from guard.vault import store as vault_store
 from guard.vault.keys import Secret
 from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
+from guard.vault.subjects import PEPPER_BYTES, SubjectKeys
 from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
 from guard.vault.vault import Vault
 from guard.worker import Worker, always
@@ -59,7 +64,10 @@ from guard.worker import Worker, always
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.erasure_operations,
+    guard.audit.hold_operations,
     guard.audit.operations,
+    guard.audit.sealed_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
     guard.runbook.incident_operations,
@@ -160,6 +168,10 @@ def _assemble(
         log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
         log.load(tx, clock())
         audit_store.expire_intents(tx)
+        pseudonyms = bytes(hierarchy.system_secret(tx, "subject_pepper", PEPPER_BYTES, clock()).expose())
+        values = SealedValues(SubjectKeys(hierarchy, pseudonyms, os.urandom), os.urandom, settings.sealed_days)
+        values.load(tx)
+        log.seal = values.write
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -169,11 +181,14 @@ def _assemble(
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources = Sources(settings.sources)
-    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
+    shared = (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store, values)
+    parts = {type(part): part for part in shared}
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
+    worker.every(0, "erasures.step", values.erasures_due)
+    worker.every(0, "sealed.expire", values.expiry_due)
     ready = _readiness(pipeline, settings)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]

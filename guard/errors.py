@@ -244,6 +244,18 @@ class VerificationFailed(GuardError):
     code, title, kind = "GRD-AUDIT-003", "Verification failed", Kind.VERIFICATION
 
 
+class LegalHold(GuardError):
+    """A legal hold covers what is to be deleted; `extra["hold"]` names it."""
+
+    code, title, kind = "GRD-AUDIT-020", "legal_hold", Kind.CONFLICT
+
+
+class Erased(GuardError):
+    """The values of this record were erased or have expired; the record itself stands."""
+
+    code, title, kind = "GRD-AUDIT-021", "Values erased", Kind.GONE
+
+
 # Rules, plans, configuration
 
 

@@ -76,7 +76,7 @@ def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
         try:
             actor = gate.identify(request.headers.get("authorization"), peer(request.scope))
         except Unauthenticated as error:
-            await gate.settle(gate.refused(operation, error, request_id))
+            await gate.settle(gate.refused(operation, error, request_id, peer=peer(request.scope)))
             raise
         try:
             received = await _read(request, max_body_bytes)

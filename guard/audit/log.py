@@ -5,7 +5,7 @@ checkpoint is signed only after the new entries were read back from storage and 
 a stored hash would otherwise be signed for ever.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -44,6 +44,7 @@ class Log:
         self._state = _State(Edge(), {}, ((),) * LEVELS)
         self._draft: _State | None = None
         self._reread = Edge()
+        self.seal: Callable[[Tx, Sequence[Entry]], None] | None = None  # what entries commit to, in their transaction
 
     @property
     def size(self) -> int:
@@ -88,6 +89,8 @@ class Log:
         edge = state.edge.extend(leaves)
         open_tiles, finished = _fill_tiles(state, leaves)
         store.append(tx, placed)
+        if self.seal is not None and any(one.personal for one in entries):
+            self.seal(tx, entries)
         store.add_tiles(tx, finished)
         store.write_numbers(tx, numbers, state.numbers.keys())
         store.move_head(tx, state.edge.size, edge, entries[-1].time_us)

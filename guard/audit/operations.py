@@ -30,6 +30,8 @@ SWEEP_LIMIT = 100  # intents closed at a time
     effect=Effect.READ,
     resource="audit/{tenant}/records",
     audit=("action", "limit"),
+    sealed=("actor",),
+    subject="actor",
 )
 def list_records(ctx: Context, request: wire.ListRecords) -> wire.RecordList:
     """List records, newest first; looking is a record too."""

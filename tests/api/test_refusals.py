@@ -10,7 +10,9 @@ ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
 PARTS = {
     "decision": "dec_0198",
     "export": "exp_0198",
+    "erasure": "ers_0198",
     "grant": "grt_0198",
+    "hold": "hld_0198",
     "handle": "0123456789AB",
     "incident": "inc_0198",
     "index": "0",

@@ -16,6 +16,7 @@ NAMES = {
     *("act", "action", "active", "actor", "address", "decision", "directory", "drill", "field", "file", "grant_id"),
     *("handle", "host", "incident", "index", "job", "keep", "key", "kind", "language", "limit", "log", "log_format"),
     *("member", "mode", "name", "once", "option", "path", "plan", "port", "prove", "purpose", "resource", "role"),
+    *("erasure", "hold", "matter", "scope", "target"),
     *("row", "run", "seconds", "severity", "since", "source", "step", "stream", "subject", "tenant", "to", "version"),
     *("vkey", "wait"),
 }

@@ -11,6 +11,7 @@ from tests.db.building import PATIENCE_SECONDS
 from tests.gate.building import CANARY, insert, stage
 
 LOOPS = {"checkpoints.publish", "checkpoints.reread", "intents.sweep", "reencryptions.step", "runs.advance"}
+LOOPS |= {"erasures.step", "sealed.expire"}
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 
 
