@@ -14,7 +14,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from guard.audit.canonical import NONCE_BYTES, b64u, canonical, commitment
+from guard.audit.canonical import NONCE_BYTES, b64u, commitment
 from guard.errors import StoreDamaged
 
 MARK_BYTES = 8
