@@ -22,12 +22,15 @@ import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.archive_operations
 import guard.audit.checkpoint_operations
+import guard.audit.erasure_operations
 import guard.audit.evidence_operations
 import guard.audit.export_operations
+import guard.audit.hold_operations
 import guard.audit.operations
 import guard.audit.prune_operations
 import guard.audit.receipt_operations
 import guard.audit.scrub_operations
+import guard.audit.sealed_operations
 import guard.audit.sink_operations
 import guard.audit.witness_operations
 import guard.detect.decision_operations
@@ -53,6 +56,7 @@ from guard.audit.files import Files
 from guard.audit.log import Log
 from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
+from guard.audit.sealed import SealedValues
 from guard.audit.shelf import Shelf
 from guard.audit.signers import LogKeys
 from guard.audit.stream import Streams
@@ -72,6 +76,7 @@ from guard.vault import store as vault_store
 from guard.vault.keys import Secret
 from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
+from guard.vault.subjects import PEPPER_BYTES, SubjectKeys
 from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
 from guard.vault.vault import Vault
 from guard.worker import Worker, always
@@ -81,12 +86,15 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.operations,
     guard.audit.archive_operations,
     guard.audit.checkpoint_operations,
+    guard.audit.erasure_operations,
     guard.audit.evidence_operations,
     guard.audit.export_operations,
+    guard.audit.hold_operations,
     guard.audit.operations,
     guard.audit.prune_operations,
     guard.audit.receipt_operations,
     guard.audit.scrub_operations,
+    guard.audit.sealed_operations,
     guard.audit.sink_operations,
     guard.audit.witness_operations,
     guard.detect.decision_operations,
@@ -199,6 +207,8 @@ def _assemble(
         shelf = Shelf(settings.home / "exports")
         exports = Exports(store, log, trust, shelf, lambda: time.sleep(BREATH_SECONDS))
         exports.load(tx)
+        values = _sealed_values(settings, hierarchy, tx, clock())
+        log.seal = values.write
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -212,15 +222,13 @@ def _assemble(
     signing = (log, log_keys, publication, witnesses, trust, exports)
     parts = {
         type(part): part
-        for part in (vault, doorkeeper, watch, desk, recorder, sources, streams, *signing, settings, store)
+        for part in (vault, doorkeeper, watch, desk, recorder, sources, streams, values, *signing, settings, store)
     }
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk, exports)
-    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
-    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
-    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
+    _keeping_loops(worker, log, values)
     _signing_loops(worker, publication, witnesses)
     _send_on(streams, gate, worker)
     ready = _readiness(pipeline, settings)
@@ -263,6 +271,14 @@ def _log(settings: Settings, hierarchy: Hierarchy, keys: LogKeys, tx: Tx, at_us:
     log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home, settings.origin))
     log.signers = keys.load(tx, at_us)
     return log
+
+
+def _sealed_values(settings: Settings, hierarchy: Hierarchy, tx: Tx, at_us: int) -> SealedValues:
+    """What keeps the values that records only commit to."""
+    pseudonyms = bytes(hierarchy.system_secret(tx, "subject_pepper", PEPPER_BYTES, at_us).expose())
+    values = SealedValues(SubjectKeys(hierarchy, pseudonyms, os.urandom), os.urandom, settings.sealed_days)
+    values.load(tx)
+    return values
 
 
 @contextmanager
@@ -333,6 +349,14 @@ def _worker(
     worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
+
+
+def _keeping_loops(worker: Worker, log: Log, values: SealedValues) -> None:
+    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
+    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
+    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
+    worker.every(0, "erasures.step", values.erasures_due)
+    worker.every(0, "sealed.expire", values.expiry_due)
 
 
 def _signing_loops(worker: Worker, publication: Publication, witnesses: Witnesses) -> None:

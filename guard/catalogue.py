@@ -77,6 +77,7 @@ class Context:
     decision: Decision | None = None
     closing: list[Callable[[Tx], None]] = field(default_factory=list)
     answer: Any = None
+    personal: dict[str, Any] | None = None
 
     @property
     def tenant(self) -> str:
@@ -109,6 +110,10 @@ class Context:
     def note(self, **facts: Any) -> None:
         """Add clear facts to the record; never a value, a token, an address of a person or free text."""
         self.notes.update(facts)
+
+    def seal(self, **values: Any) -> None:
+        """Add personal values or free text to the record: commitments in its body, the values sealed beside it."""
+        self.personal = {**(self.personal or {}), **values}
 
     def after_commit(self, hook: Callable[[], None]) -> None:
         """Run *hook* when the transaction is durable and before the answer leaves; it must not raise."""
@@ -151,6 +156,8 @@ class Operation:
     hides: bool = False
     exempt: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
+    sealed: tuple[str, ...] = ()
+    subject: str = ""
 
     @property
     def permission(self) -> str:
@@ -195,21 +202,28 @@ def operation(
     hides: bool = False,
     exempt: str = "",
     example: Mapping[str, Any] | None = None,
+    sealed: tuple[str, ...] = (),
+    subject: str = "",
 ) -> Callable[[Run], Operation]:
     """Declare an operation. *route* is `"POST /api/v1/keys/{key}/rotate"`, or None for one that only guard calls.
 
     *audit* names request fields that are ids, names, counts or enums and stand in the record in clear. *exempt* gives
-    the reason why an operation writes no record; such operations are printed by `guard audit inventory`.
+    the reason why an operation writes no record; such operations are printed by `guard audit inventory`. *sealed* names
+    request fields that are personal values or free text: the record holds commitments to them. *subject* names the
+    request field with the id of the person whom they are about; without one they are kept under a key of the day. A
+    field in neither list is not recorded.
     """
 
     def declare(run: Run) -> Operation:
         method, path = route.split(" ", 1) if route else (None, None)
         if not NAME.fullmatch(name):
             raise InternalError(f"Expected an operation name noun.verb, got {name}.")
+        unknown = {*sealed, *filter(None, [subject])} - takes.model_fields.keys()
+        if unknown or set(sealed) & set(audit):
+            raise InternalError(f"Expected {name} to seal fields that it takes and does not record in clear.")
         summary = (run.__doc__ or "").strip().split("\n", 1)[0]
-        return Operation(
-            name, method, path, takes, gives, effect, resource, audit, run, summary, hot, hides, exempt, example or {}
-        )
+        flags = (hot, hides, exempt, example or {}, sealed, subject)
+        return Operation(name, method, path, takes, gives, effect, resource, audit, run, summary, *flags)
 
     return declare
 

@@ -250,12 +250,6 @@ class RangePruned(GuardError):
     code, title, kind = "GRD-AUDIT-410", "Range pruned", Kind.GONE
 
 
-class UnderHold(GuardError):
-    """An active legal hold forbids that anything is removed."""
-
-    code, title, kind = "GRD-AUDIT-409", "Legal hold", Kind.CONFLICT
-
-
 class SinkUnavailable(GuardError):
     """A sink did not take records; they stay in the log and are sent again."""
 
@@ -266,6 +260,18 @@ class IndexMismatch(GuardError):
     """The search index says something of a record that the record does not say; `extra` names index and columns."""
 
     code, title, kind = "GRD-AUDIT-042", "Search index altered", Kind.VERIFICATION
+
+
+class LegalHold(GuardError):
+    """A legal hold covers what is to be deleted; `extra["hold"]` names it."""
+
+    code, title, kind = "GRD-AUDIT-020", "legal_hold", Kind.CONFLICT
+
+
+class Erased(GuardError):
+    """The values of this record were erased or have expired; the record itself stands."""
+
+    code, title, kind = "GRD-AUDIT-021", "Values erased", Kind.GONE
 
 
 # Rules, plans, configuration

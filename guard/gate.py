@@ -142,9 +142,14 @@ class Gate:
             return None
         return actor, self._doors.credentials.expires_us(actor)
 
-    def refused(self, operation: Operation, error: GuardError, request_id: str, actor: Actor = NOBODY) -> Unit:
+    def refused(
+        self, operation: Operation, error: GuardError, request_id: str, actor: Actor = NOBODY, peer: str = ""
+    ) -> Unit:
         """The unit that records a refusal before there was a request to judge; it ends in *error*."""
-        return self._refusal(operation, None, self._context(actor, request_id), error)
+        context = self._context(actor, request_id)
+        if peer:
+            context.seal(peer=peer)
+        return self._refusal(operation, None, context, error)
 
     # call
 
@@ -352,6 +357,7 @@ class Gate:
             hooks=[],
             resources=(),
             decision=None,
+            personal=None,
         )
         before = len(outer.entries)
         try:
@@ -413,7 +419,7 @@ class Gate:
             return self._record.entry(operation, request, context, context.decision, error, **phase)
         except GuardError as unfit:
             log.warning("facts_not_recorded", operation=operation.name, code=unfit.code, request_id=context.request_id)
-            context.notes = {}
+            context.notes, context.personal = {}, None
             return self._record.entry(operation, None, context, context.decision, error, **phase)
 
 

@@ -103,6 +103,7 @@ class Settings:
     failures_per_minute: int = 120
     lateness_seconds: int = 60
     checkpoint_seconds: int = 1
+    sealed_days: int = 365
     heartbeat_milliseconds: int = 250
     minimum_free_bytes: int = 64 << 20
 

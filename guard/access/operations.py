@@ -24,6 +24,7 @@ SECOND_US = 1_000_000
     resource="tenants/{tenant}",
     audit=("tenant",),
     example={"tenant": "acme", "title": "Acme Ltd"},
+    sealed=("title",),
 )
 def create_tenant(ctx: Context, request: wire.CreateTenant) -> wire.TenantView:
     """Create a tenant with keys for every field of the field policy."""
@@ -59,6 +60,8 @@ def list_tenants(ctx: Context, request: wire.ListTenants) -> wire.TenantList:
     resource=lambda request: (f"tenants/{request.tenant}/subjects/{request.subject}",),
     audit=("subject", "kind"),
     example={"subject": "svc:billing", "expires_in_seconds": 86400},
+    sealed=("note",),
+    subject="subject",
 )
 def create_token(ctx: Context, request: wire.CreateToken) -> wire.MintedToken:
     """Create an API token for a subject; its value is shown once."""

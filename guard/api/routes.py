@@ -77,7 +77,8 @@ def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
         try:
             actor = gate.identify(request.headers.get("authorization"), peer(request.scope))
         except Unauthenticated as error:
-            return _answer(await gate.settle(gate.refused(operation, error, request_id)), request_id)
+            unit = gate.refused(operation, error, request_id, peer=peer(request.scope))
+            return _answer(await gate.settle(unit), request_id)
         try:
             received = await _read(request, max_body_bytes)
             bodies.media_type(request.headers.get("content-type", ""), received)

@@ -57,6 +57,7 @@ class Log:
         self._archived = 0
         self.scrub_due_us = 0
         self.pruned(0, 0)
+        self.seal: Callable[[Tx, Sequence[Entry]], None] | None = None  # what entries commit to, in their transaction
 
     @property
     def size(self) -> int:
@@ -136,6 +137,8 @@ class Log:
         edge = state.edge.extend(leaves)
         open_tiles, finished = _fill_tiles(state, leaves)
         store.append(tx, placed)
+        if self.seal is not None and any(one.personal for one in entries):
+            self.seal(tx, entries)
         store.add_tiles(tx, finished)
         store.write_numbers(tx, numbers, state.numbers.keys())
         store.move_head(tx, state.edge.size, edge, entries[-1].time_us)

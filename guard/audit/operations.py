@@ -28,6 +28,8 @@ SWEEP_LIMIT = 100  # intents closed at a time
     effect=Effect.READ,
     resource="audit/{tenant}/records",
     audit=("action", "limit", "outcome", "allowed", "from_us", "to_us", "proof"),
+    sealed=("actor",),
+    subject="actor",
 )
 def list_records(ctx: Context, request: wire.ListRecords) -> wire.RecordList:
     """List records, newest first, on request with a proof each; looking is a record too."""

@@ -11,7 +11,7 @@ from guard.audit.log import Log
 from guard.audit.tiles import WIDTH
 from guard.catalogue import PLATFORM, Context, Effect, operation
 from guard.db.engine import Store, Tx
-from guard.errors import Conflict, Denied, NotFound, UnderHold
+from guard.errors import Conflict, Denied, LegalHold, NotFound
 from guard.wire import archive as wire
 
 DAY_US = 86_400_000_000
@@ -125,7 +125,7 @@ def _refuse_elsewhere(ctx: Context) -> None:
 def _refuse_under_hold(tx: Tx) -> None:
     held = prune_store.active_holds(tx)
     if held:
-        raise UnderHold(f"Expected no legal hold in force, got {held}; release them first, or keep the records.")
+        raise LegalHold(f"Expected no legal hold in force, got {held}; release them first, or keep the records.")
 
 
 def _view(tx: Tx, ctx: Context) -> wire.PruningView:

@@ -1,22 +1,25 @@
 """Makes the record of an operation: who, what, on what, by which rule, with which outcome. Values never enter it.
 
 Law: the clear data of a record are the request fields that the catalogue names and the notes that the operation took;
-both hold ids, names, counts and enums only.
+both hold ids, names, counts and enums only. Personal values and free text are committed to and travel beside the body.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from guard.audit.entry import Record, body
+from guard.audit.canonical import NONCE_BYTES, canonical
+from guard.audit.entry import OPENING_PHASES, Record, body
 from guard.audit.frame import Frame
-from guard.catalogue import Actor, Context, Decision, Operation
-from guard.db.commit import Entry
+from guard.audit.personal import committed, sealable
+from guard.catalogue import PLATFORM, Actor, Context, Decision, Operation
+from guard.db.commit import Entry, Personal
 from guard.errors import GuardError
 from guard.wire.ids import uuid7
 
 ID_BYTES = 10
 SALT_BYTES = 16
 MAX_FRAMES = 4096  # of about 1 kB each; then all are made anew
+OWN = "~"  # the tenant of the caller, as requests name it
 MAX_RESOURCES = 8  # of a batch; the record says how many more there were
 
 
@@ -41,7 +44,8 @@ class Recorder:
         intent: str | None = None,
     ) -> Entry:
         """The record of *operation* as *context* leaves it; *error* makes it a refusal."""
-        if error is None and decision is not None and phase == "event":
+        sealing = context.personal is not None or operation.sealed != ()
+        if error is None and decision is not None and phase == "event" and not sealing:
             return self._framed(operation, context, decision, _facts(operation, request, context))
         code = None if error is None else error.code
         return self._write(
@@ -55,6 +59,7 @@ class Recorder:
             _facts(operation, request, context),
             phase,
             intent,
+            _personal(operation, request, context, self._random) if sealing and phase in OPENING_PHASES else (),
         )
 
     def _framed(
@@ -124,6 +129,7 @@ class Recorder:
         data: Mapping[str, Any] | None,
         phase: str,
         intent: str | None,
+        sealed: tuple[Personal, ...] = (),
     ) -> Entry:
         now_us = self._clock()
         random = self._random(ID_BYTES + SALT_BYTES)
@@ -143,10 +149,11 @@ class Recorder:
             request={"id": request_id},
             result={"status": status} if code is None else {"status": status, "code": code},
             data=data,
+            sealed={one.field: committed(one.value) for one in sealed} or None,
         )
         allowed = decision is not None and decision.allow
         names = (actor.subject, action, resource, allowed, status, code)
-        return Entry(body(record), record_id, actor.tenant, now_us, phase, intent, *names)
+        return Entry(body(record), record_id, actor.tenant, now_us, phase, intent, *names, personal=sealed)
 
 
 def _decided(decision: Decision | None) -> Mapping[str, Any]:
@@ -164,3 +171,22 @@ def _facts(operation: Operation, request: Any, context: Context) -> Mapping[str,
     if more > 0:
         facts = facts | {"more_resources": more}
     return facts or None
+
+
+def _personal(
+    operation: Operation, request: Any, context: Context, random: Callable[[int], bytes]
+) -> tuple[Personal, ...]:
+    """The values of *request* that its operation declares sealed, and those that it took from elsewhere.
+
+    Their subject is whom the operation's `subject` field names, in the tenant of the request. A tenant that is not the
+    caller's to name stays out of it, or a refused request could make keys in any tenant.
+    """
+    values = {name: getattr(request, name, None) for name in operation.sealed} | (context.personal or {})
+    subject = str(getattr(request, operation.subject, "") or "") if operation.subject else ""
+    named = getattr(request, "tenant", OWN) if subject else OWN
+    tenant = named if named != OWN and context.tenant in {named, PLATFORM} else context.tenant
+    return tuple(
+        Personal(name, tenant, subject, random(NONCE_BYTES) + canonical(sealable(value)))
+        for name, value in values.items()
+        if value not in (None, "", {}, [])
+    )

@@ -52,7 +52,7 @@ def checkpoint(session: Session) -> Any:
     return session.call("checkpoints.publish")
 
 
-@verb(group, "inventory", columns=("operation", "effect", "recorded", "route"))
+@verb(group, "inventory", columns=("operation", "effect", "recorded", "clear", "sealed", "route"))
 def inventory(session: Session) -> Any:
     """List every operation and whether it leaves a record, with the reason where it does not. Needs no server.
 
@@ -68,6 +68,8 @@ def inventory(session: Session) -> Any:
                 "operation": item.name,
                 "effect": item.effect.value,
                 "recorded": f"no: {item.exempt}" if item.exempt else "yes",
+                "clear": " ".join(item.audit),
+                "sealed": " ".join(item.sealed),
                 "route": f"{item.method} {item.path}" if item.path else "internal",
             }
             for item in collect(ROOMS).values()

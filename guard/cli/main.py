@@ -13,6 +13,7 @@ from guard.cli import (
     audit_export,
     audit_files,
     audit_keys,
+    audit_privacy,
     audit_search,
     audit_sinks,
     demo,
@@ -43,6 +44,7 @@ audit_keys.register(audit.group)
 audit_bundle.register(audit.group)
 audit_search.register(audit.group)
 audit_sinks.register(audit.group)
+audit_privacy.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),

@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -28,8 +30,18 @@ PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """A personal value of a record: nonce and canonical JSON, to be sealed for *subject* (empty: nobody is known)."""
+
+    field: str
+    tenant: str
+    subject: str = dataclass_field(repr=False)
+    value: bytes = dataclass_field(repr=False)
+
+
 class Entry(NamedTuple):
-    """One audit record: its canonical body and the columns it is found by."""
+    """One audit record: its canonical body, the columns it is found by, and values that its body only commits to."""
 
     body: bytes
     id: str
@@ -43,6 +55,7 @@ class Entry(NamedTuple):
     allowed: bool
     status: str
     code: str | None
+    personal: tuple[Personal, ...] = ()
 
 
 Promises = Callable[[int], str]

@@ -81,14 +81,15 @@ index_keys = _table(
 )
 subject_keys = _table(
     "subject_keys",
-    _text("tenant", key=True),
-    _text("subject", key=True),
-    _blob("key_id"),
+    _text("key_id", key=True),
+    _text("tenant"),
+    _text("subject", null=True),
     _int("kek_version"),
     _blob("wrapped", null=True),
     _text("state"),
     _int("created_us"),
     _int("changed_us"),
+    UniqueConstraint("tenant", "subject"),
 )
 reencryptions = _table(
     "reencryptions",
@@ -203,10 +204,10 @@ audit_sealed = _table(
     _text("record_id", key=True),
     _text("field", key=True),
     _text("tenant"),
-    _text("subject"),
+    _text("key_id"),
     _blob("sealed"),
     _int("expires_us", null=True),
-    Index(None, "tenant", "subject"),
+    Index(None, "key_id"),
     Index(None, "expires_us"),
 )
 audit_holds = _table(

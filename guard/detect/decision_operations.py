@@ -51,6 +51,8 @@ def list_decisions(ctx: Context, request: wire.ListDecisions) -> wire.DecisionLi
     resource="decisions/all",
     audit=("scope", "type", "seconds"),
     example={"value": "192.0.2.7", "seconds": 3600, "reason": "seen in the attack of this morning"},
+    sealed=("value", "reason"),
+    subject="value",
 )
 def create_decision(ctx: Context, request: wire.CreateDecision) -> wire.DecisionView:
     """Decide by hand on an address, a network or an account; the never-ban set is refused."""
@@ -86,6 +88,7 @@ def create_decision(ctx: Context, request: wire.CreateDecision) -> wire.Decision
     resource="decisions/{decision}",
     audit=("decision",),
     example={"reason": "our own health check"},
+    sealed=("reason",),
 )
 def revoke_decision(ctx: Context, request: wire.RevokeDecision) -> Nothing:
     """Lift a decision before its end."""

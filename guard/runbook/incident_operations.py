@@ -27,6 +27,8 @@ from guard.wire import runbook as wire
     resource="incidents/all",
     audit=("severity", "kind", "rule", "plan"),
     example={"title": "Many log-ins fail", "severity": 2, "plan": "credential-stuffing"},
+    sealed=("title", "entity", "inputs"),
+    subject="entity",
 )
 def open_incident(ctx: Context, request: wire.OpenIncident) -> wire.IncidentView:
     """Open an incident, or count one more occurrence of an open one; a plan starts a run."""
@@ -86,6 +88,7 @@ def read_incident(ctx: Context, request: wire.IncidentId) -> wire.IncidentView:
     resource="incidents/{incident}",
     audit=("incident", "to"),
     example={"to": "declared", "reason": "confirmed by the on-call engineer"},
+    sealed=("reason",),
 )
 def transition_incident(ctx: Context, request: wire.TransitionIncident) -> wire.IncidentView:
     """Move an incident to another state; the way there is walked where it has only one next state each."""

@@ -73,6 +73,7 @@ def lint_plan(ctx: Context, request: wire.LintPlan) -> wire.LintedPlan:
     resource="runs/all",
     audit=("plan", "incident", "mode"),
     example={"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}},
+    sealed=("inputs",),
 )
 def start_run(ctx: Context, request: wire.StartRun) -> wire.RunView:
     """Start a plan; the run pins the plan's present version."""
@@ -142,6 +143,7 @@ def read_run(ctx: Context, request: wire.RunId) -> wire.RunView:
     resource="runs/{run}",
     audit=("run", "command_id", "type", "step", "option", "expected_version"),
     example={"command_id": "c-1", "expected_version": 4, "type": "decide", "step": "judge", "option": "contain"},
+    sealed=("answer", "reason"),
 )
 def command_run(ctx: Context, request: wire.RunCommand) -> wire.RunView:
     """Answer, decide, approve, refuse or steer; a stale version is refused with what changed and by whom."""

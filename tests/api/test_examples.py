@@ -18,7 +18,7 @@ EXPORTS = {
     for verb in ("cancel", "create", "download", "frame", "hashes", "list", "manifest", "part", "read")
 }
 EVIDENCE = {"evidence.create", "evidence.download"}
-PLATFORM = {*EXPORTS, *EVIDENCE, "records.prove", "sinks.list", "tenants.create", "tenants.list"}
+PLATFORM = {*EXPORTS, *EVIDENCE, "records.prove", "records.reveal", "sinks.list", "tenants.create", "tenants.list"}
 """Operations whose example is called in the platform's own tenant."""
 MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
@@ -48,6 +48,10 @@ def parameters(api):
     grant = api("POST", "/api/v1/grants", {"member": "user:local|bo", "role": "role:support"})
     token = api("POST", "/api/v1/tokens", {"subject": "svc:billing"})
     incident = api("POST", "/api/v1/incidents", {"title": "Down"})
+    # A record of the platform's own tenant that has a sealed value, and the export publishes a checkpoint over it.
+    api("POST", "/api/v1/tenants", {"tenant": "umbrella", "title": "Umbrella"}, token=api.platform)
+    named = api("GET", "/api/v1/audit/records?action=tenants.create&limit=1", token=api.platform)
+    api("POST", "/api/v1/audit/checkpoints", {}, token=api.platform)
     export = api("POST", "/api/v1/audit/exports", {"format": "jsonl"}, token=api.platform)
     evidence = api("POST", "/api/v1/audit/evidence", {"matter": "case-17", "indexes": [0]}, token=api.platform)
     return {
@@ -60,8 +64,10 @@ def parameters(api):
         "handle": token.json["handle"],
         "incident": incident.json["id"],
         "export": export.json["id"],
-        "index": "0",
         "n": "0",
+        "hold": "hld_0198",
+        "erasure": "ers_0198",
+        "index": str(named.json["data"][0]["index"]),
         "key": "customers.email",
         "version": "1",
         "plan": "region-outage",
@@ -77,6 +83,9 @@ def fresh(api, parameters):
     made["grant"] = api("POST", "/api/v1/grants", {"member": "user:local|cy", "role": "role:support"}).json["id"]
     made["handle"] = api("POST", "/api/v1/tokens", {"subject": "svc:billing"}).json["handle"]
     made["incident"] = api("POST", "/api/v1/incidents", {"title": "Down again"}).json["id"]
+    made["hold"] = api("POST", "/api/v1/audit/holds", {"scope": "actor", "matter": "c", "target": "svc:a"}).json["id"]
+    asked = {"subject": "u-18", "tenant": "acme"}  # by another person than the one who approves
+    made["erasure"] = api("POST", "/api/v1/audit/erasures", asked, token=api.platform).json["id"]
     return made
 
 

@@ -143,6 +143,8 @@ def settled(answer):
 def sameness(records):
     for record in records:
         record.get("data", {}).pop("sealed", None)
+        # A commitment is never twice the same, so that equal addresses look different.
+        record["sealed"] = {name: len(text) for name, text in record.get("sealed", {}).items()}
     return records
 
 

@@ -11,7 +11,7 @@ from guard.app import offline
 from guard.audit.rebuild import rebuild
 from guard.audit.tree import leaf_hash, root_of, verify_consistency
 from guard.catalogue import PLATFORM
-from guard.errors import Conflict, Denied, GuardError, InvalidRequest, NotFound, RangePruned, StoreDamaged, UnderHold
+from guard.errors import Conflict, Denied, GuardError, InvalidRequest, LegalHold, NotFound, RangePruned, StoreDamaged
 from guard.settings import Settings
 from tests.audit.test_rebuild import files, rows
 from tests.audit.test_shell_archive import entries, fill
@@ -175,7 +175,7 @@ def test_a_hold_refuses_the_request_the_approval_and_the_sweep(place):
         ("prunes.request", place.eve, {"keep_days": 180}),
         ("prunes.approve", place.bob, {"to": asked.requested_to}),
     ):
-        with pytest.raises(UnderHold):
+        with pytest.raises(LegalHold):
             place.call(name, actor, **request)
     assert place.call("prunes.read", place.bob).min_index == 0
 

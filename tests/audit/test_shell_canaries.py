@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import json
+import re
+import zipfile
 
 import pytest
 
 from guard.catalogue import PLATFORM
-from guard.errors import GuardError
+from guard.errors import GuardError, Unauthenticated
 from tests.vault.shop import EMAIL, PHONE, Shop, Table, b64, item, source_of
 from tests.world import WORKER, world
 
@@ -18,6 +20,10 @@ LINE = (
     "203.0.113.77 - canary-account [01/Jan/2026:00:00:{:02d} +0000] "
     '"POST /canary-path/login HTTP/1.1" 401 90 "-" "canary-agent"\n'
 )
+
+
+PEER = "198.51.100.23"
+STRANGER = "Canary.Stranger@example.org"
 
 
 def tried(act, *arguments, **request):
@@ -39,6 +45,7 @@ def place(tmp_path_factory):
         detect_story(made)
         runbook_story(made)
         access_story(made)
+        privacy_story(made)
         made.call("checkpoints.publish")
         yield made
 
@@ -124,6 +131,35 @@ def access_story(made):
     made.call("tokens.revoke", root, handle=minted.handle, tenant="acme")
 
 
+def privacy_story(made):
+    """Addresses of strangers, and a person whom only the log knows."""
+    officer, counsel = (
+        made.hire("acme", "user:local|olga", "role:privacy-officer", "role:auditor"),
+        made.hire("acme", "user:local|lea", "role:legal"),
+    )
+    operation = made.gate.operations["records.list"]
+    unit = made.gate.refused(operation, Unauthenticated("no"), "test-peer", peer=PEER)
+    with pytest.raises(Unauthenticated):
+        made.guard.pipeline.wait(unit)
+    made.call("records.list", officer, actor=STRANGER)
+    hold = made.call("holds.place", counsel, scope="subject", subject=STRANGER, matter="case-1")
+    tried(made.call, "erasures.request", officer, subject=STRANGER, reason="canary-reason")
+    for who in (officer, counsel):
+        made.call("holds.release", who, hold=hold.id, reason="canary-reason")
+    erasure = made.call("erasures.request", officer, subject=STRANGER, reason="canary-reason")
+    made.call("erasures.approve", counsel, erasure=erasure.id)
+    made.archive = exported(made)
+
+
+def exported(made):
+    """The bytes of every member of an export."""
+    made.call("checkpoints.publish")
+    root = made.hire(PLATFORM, "user:local|exporter", "role:auditor")
+    path = made.call("exports.download", root, export=made.call("exports.create", root).id).path
+    with zipfile.ZipFile(path) as archive:
+        return b"\n".join(archive.read(name) for name in archive.namelist())
+
+
 def bodies(place):
     with place.guard.store.read() as tx:
         rows = tx.exec_driver_sql("SELECT entry FROM audit_entries ORDER BY idx").scalars()
@@ -140,10 +176,34 @@ def shapes(value):
     yield hashlib.sha256(raw.lower()).hexdigest().encode()
 
 
-@pytest.mark.parametrize("value", VALUES + LOG_VALUES + PERSONAL)
+@pytest.mark.parametrize("value", [*VALUES, *LOG_VALUES, *PERSONAL, PEER, STRANGER])
 def test_no_value_stands_in_a_record_in_any_form(place, value):
     whole = b"\n".join(bodies(place))
     assert [shape for shape in shapes(value) if shape in whole] == []
+
+
+@pytest.mark.parametrize("value", [*VALUES, *LOG_VALUES, *PERSONAL, PEER, STRANGER])
+def test_no_value_stands_in_an_export_in_any_form(place, value):
+    assert b'"action":"erasures.approve"' in place.archive
+    assert [shape for shape in shapes(value) if shape in place.archive] == []
+
+
+def test_a_dictionary_of_all_addresses_of_a_network_finds_none(place):
+    """A17: whoever has bodies, tiles and files, and no key, hashes every address that could have been meant."""
+    haystack = place.archive + b"".join(path.read_bytes() for path in place.home.rglob("*") if path.is_file())
+    words = set(re.findall(rb"[A-Za-z0-9_-]{43}|[0-9a-f]{64}", haystack))
+    for last in range(256):
+        for address in (f"198.51.100.{last}", f"203.0.113.{last}"):
+            for digest in digests(address):
+                assert digest not in haystack, "a plain digest of an address is in the log"
+                assert not {digest.hex().encode(), base64.urlsafe_b64encode(digest).rstrip(b"=")} & words
+
+
+def digests(value):
+    """What a careless log would hold: digests of the raw text and of JSON, with the prefixes of the tree."""
+    for raw in (value.encode(), json.dumps(value).encode()):
+        for text in (raw, b"\x00" + raw, b"\x01" + raw, b"\x02" + raw, b"\x02" + bytes(32) + raw):
+            yield hashlib.sha256(text).digest()
 
 
 def test_neither_masks_nor_search_tokens_nor_api_tokens_stand_in_a_record(place):
@@ -175,7 +235,23 @@ COUNTS = {
     *("rejected", "matched", "repeated", "late", "alerts", "decisions", "spared", "incidents", "findings"),
     *("occurrences", "size", "more_resources"),
 }
-NAMES = {"sealed", "opened", "state", "decision", "incident", "run", "handle", "origin", "receipts", "version", "allow"}
+NAMES = {
+    "erasure",
+    "export",
+    "hold",
+    "pseudonym",
+    "sealed",
+    "opened",
+    "state",
+    "decision",
+    "incident",
+    "run",
+    "handle",
+    "origin",
+    "receipts",
+    "version",
+    "allow",
+}
 
 
 def test_a_record_holds_what_its_operation_declares_and_facts_of_fixed_kinds(place):
@@ -201,7 +277,7 @@ def test_every_record_names_who_what_and_how_it_ended(place):
     known = {"action", "actor", "data", "decision", "id", "intent", "node", "phase", "request", "resource", "result"}
     for raw in bodies(place):
         body = json.loads(raw)["b"]
-        assert set(body) <= known | {"salt", "tenant", "time", "v"}
+        assert set(body) <= known | {"salt", "sealed", "tenant", "time", "v"}
         assert set(body["actor"]) == {"id", "type", "auth"}
         assert body["result"]["status"] in {"ok", "refused", "unknown"}
         assert (body["result"]["status"] == "refused") == ("code" in body["result"])

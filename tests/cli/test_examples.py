@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from guard.client import Client
-from tests.cli.conftest import LINE, until
+from tests.cli.conftest import DEPUTY, LINE, until
 from tests.cli.processes import ROOT, environment
 from tests.cli.verbs import VERBS, example
 
@@ -104,6 +104,19 @@ def running_job(client, _place) -> dict[str, str]:
     return {"job_0198": known[0]["job"]}
 
 
+def sealed_record(client) -> int:
+    """The index of a record that has a sealed value: a note on a token."""
+    client.tokens.create(subject="svc:noted", note="for the night shift")
+    client.grants.add(member=client.actors.whoami()["subject"], role="role:auditor")
+    return int(client.records.list(action="tokens.create", limit=1)["data"][0]["index"])
+
+
+def asked_erasure(client, _place) -> dict[str, str]:
+    """An erasure that the developer asked for, and a second person who may approve it."""
+    client.grants.add(member=DEPUTY, role="role:privacy-officer")
+    return {"ers_0198": client.erasures.request(subject="u-19")["id"]}
+
+
 def evidence(dev_admin, place) -> dict[str, str]:
     target = place / "evidence"
     if not target.exists():
@@ -131,6 +144,9 @@ PREPARE = {
     "access why": lambda client, _: client.grants.add(member="user:local|ana", role="role:support") and {},
     "logs try": lambda _, place: {"/var/log/nginx/access.log": str(place / "access.log")},
     "logs unban": lambda client, _: {"dec_0198": client.decisions.create(value="192.0.2.99")["id"]},
+    "audit reveal": lambda client, _: {"17": str(sealed_record(client))},
+    "audit erase approve": asked_erasure,
+    "audit hold release": lambda client, _: {"hld_0198": client.holds.place(scope="tenant", matter="c-1")["id"]},
     "run transition": lambda client, _: {"inc_0198": client.incidents.open(title="Down")["id"]},
 }
 STAGE = {
@@ -143,7 +159,7 @@ STAGE = {
     "run answer": "reset_accounts",
     "run skip": "tell_users",
 }
-SECOND_PERSON = {"run approve", "run refuse"}
+SECOND_PERSON = {"run approve", "run refuse", "audit erase approve"}
 
 
 def variables(dev, place, verb, client, deputy) -> dict[str, str]:

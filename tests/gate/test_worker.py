@@ -16,6 +16,7 @@ LOOPS = {
     "checkpoints.tidy",
     "checkpoints.witness",
     "clock.regression",
+    "erasures.step",
     "exports.step",
     "intents.sweep",
     "log.archive",
@@ -23,6 +24,7 @@ LOOPS = {
     "reencryptions.step",
     "runs.advance",
     "scrubs.step",
+    "sealed.expire",
 }
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 

@@ -16,15 +16,16 @@ def upgrade() -> None:
     op.create_index("ix_audit_index_tenant_time_us", "audit_index", ["tenant", "time_us"], unique=False)
     op.create_table(
         "subject_keys",
+        sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.LargeBinary(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=True),
         sa.Column("kek_version", INT, autoincrement=False, nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created_us", INT, autoincrement=False, nullable=False),
         sa.Column("changed_us", INT, autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("tenant", "subject"),
+        sa.PrimaryKeyConstraint("key_id"),
+        sa.UniqueConstraint("tenant", "subject", name="uq_subject_keys_tenant_subject"),
         sqlite_strict=True,
     )
     op.create_table(
@@ -46,14 +47,14 @@ def upgrade() -> None:
         sa.Column("record_id", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("expires_us", INT, autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("record_id", "field"),
         sqlite_strict=True,
     )
     op.create_index("ix_audit_sealed_expires_us", "audit_sealed", ["expires_us"], unique=False)
-    op.create_index("ix_audit_sealed_tenant_subject", "audit_sealed", ["tenant", "subject"], unique=False)
+    op.create_index("ix_audit_sealed_key_id", "audit_sealed", ["key_id"], unique=False)
     op.create_table(
         "audit_holds",
         sa.Column("id", sa.Text(), nullable=False),
