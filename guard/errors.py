@@ -265,7 +265,7 @@ class IndexMismatch(GuardError):
 class LegalHold(GuardError):
     """A legal hold covers what is to be deleted; `extra["hold"]` names it."""
 
-    code, title, kind = "GRD-AUDIT-020", "legal_hold", Kind.CONFLICT
+    code, title, kind = "GRD-AUDIT-020", "Legal hold", Kind.CONFLICT
 
 
 class Erased(GuardError):

@@ -101,7 +101,7 @@ def tidy_notes(ctx: Context, request: wire.TidyNotes) -> wire.TidiedNotes:
 
 @operation(
     "log_keys.rotate",
-    "POST /api/v1/audit/log-keys",
+    "POST /api/v1/audit/log_keys",
     takes=wire.RotateLogKey,
     gives=wire.LogKeyList,
     effect=Effect.WRITE,
@@ -137,7 +137,7 @@ def tell_keys(ctx: Context, request: wire.TellKeys) -> Nothing:
 
 @operation(
     "log_keys.list",
-    "GET /api/v1/audit/log-keys",
+    "GET /api/v1/audit/log_keys",
     takes=wire.ListLogKeys,
     gives=wire.LogKeyList,
     effect=Effect.READ,

@@ -43,6 +43,15 @@ def made(tmp_path_factory):
 def request_for(name, made, tenant, owner):
     """A request of the operation that is good in every respect but, perhaps, its tenant."""
     known = {
+        "erasures.approve": {"erasure": "ers_0198"},
+        "erasures.list": {},
+        "erasures.request": {"subject": "u-17", "reason": "asked for"},
+        "evidence.create": {"matter": "case-17", "indexes": [_first_record(made, owner)]},
+        "evidence.download": {"matter": "case-17", "evidence": "evd_0198"},
+        "holds.list": {},
+        "holds.place": {"scope": "subject", "subject": "u-17", "matter": "case-17", "reason": "a letter"},
+        "holds.release": {"hold": "hld_0198", "reason": "closed"},
+        "records.reveal": {"index": 0, "reason": "asked for"},
         "tokens.create": {"subject": "svc:intruder"},
         "tokens.list": {},
         "tokens.revoke": {"handle": made.things[owner]["handle"]},
@@ -54,6 +63,12 @@ def request_for(name, made, tenant, owner):
         "tenants.create": {},
     }
     return known[name] | {"tenant": tenant}
+
+
+def _first_record(made, tenant):
+    with made.guard.store.read() as tx:
+        first = "SELECT min(idx) FROM audit_index WHERE tenant = ?"
+        return tx.exec_driver_sql(first, (tenant,)).scalar_one()
 
 
 def state(made):
@@ -71,7 +86,8 @@ ACCESS = sorted(NAMING.keys() - {"tenants.create"})
 def test_every_operation_that_names_a_tenant_is_in_the_matrix():
     assert set(ACCESS) == {
         *("tokens.create", "tokens.list", "tokens.revoke", "grants.add", "grants.list", "grants.remove"),
-        *("records.list", "records.prove"),
+        *("records.list", "records.prove", "records.reveal", "evidence.create", "evidence.download"),
+        *("erasures.approve", "erasures.list", "erasures.request", "holds.list", "holds.place", "holds.release"),
     }
 
 
@@ -151,7 +167,7 @@ def test_no_list_shows_a_thing_of_another_tenant(made, name, mine):
     try:
         shown = made.call(name, made.wide[mine]).model_dump_json()
     except NotFound:
-        assert name == "tenants.list"  # the platform's own
+        assert name in {"sinks.list", "tenants.list"}  # the platform's own
         return
     for other in TENANTS:
         if other != mine:

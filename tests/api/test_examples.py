@@ -18,11 +18,24 @@ EXPORTS = {
     for verb in ("cancel", "create", "download", "frame", "hashes", "list", "manifest", "part", "read")
 }
 EVIDENCE = {"evidence.create", "evidence.download"}
-PLATFORM = {*EXPORTS, *EVIDENCE, "records.prove", "records.reveal", "sinks.list", "tenants.create", "tenants.list"}
+PRUNES = {"prunes.approve", "prunes.read", "prunes.request"}
+PLATFORM = {
+    *EXPORTS,
+    *EVIDENCE,
+    "records.prove",
+    "records.reveal",
+    *PRUNES,
+    "sinks.list",
+    "tenants.create",
+    "tenants.list",
+}
 """Operations whose example is called in the platform's own tenant."""
 MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
+    "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
+    "prunes.approve": "GRD-AUDIT-020",  # under the holds of the fixture
+    "prunes.request": "GRD-AUDIT-020",  # as above
     "exports.cancel": "GRD-STORE-410",  # the export of the fixture is ready
     "plans.lint": "GRD-RUNBOOK-001",  # a plan of one line has no steps
     "receipts.verify": "GRD-CONF-002",  # too short for a receipt

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from guard.audit.verify import verify
 
 from guard.audit.sealed import SealedValues
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM
 from tests.audit.erasing import VALUES
 from tests.audit.privacy import SUBJECT, Office, body, leftovers, office, rows

@@ -7,10 +7,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from guard.audit.verify import verify
 
 from guard.audit import checkpoint_store
 from guard.audit.publication import UNCOVERED, Publication
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM
 from guard.errors import Conflict, Denied, InvalidRequest, NotFound, StoreDamaged
 from tests.world import world

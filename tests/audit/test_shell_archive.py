@@ -99,7 +99,7 @@ def test_a_damaged_file_refuses_the_proof_by_name_and_is_on_record(place):
 
 def test_an_export_of_a_log_in_two_places_verifies(place, tmp_path):
     view = place.call("exports.create", place.auditor, prove=[3, 1300])
-    from guard.audit.verify import verify as check
+    from guard.audit.verifier.command import verify as check
 
     report = check(place.home / "exports" / f"{view.id}.zip", vkeys=[place.guard.log.verifier.encode()])
     assert report.faults == []

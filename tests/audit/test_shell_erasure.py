@@ -5,10 +5,10 @@ import zipfile
 from contextlib import closing
 
 import pytest
-from guard.audit.verify import verify
 
 from guard.audit import erasure_operations
 from guard.audit.sealed import SealedValues
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM
 from guard.db import scrub
 from tests.audit.privacy import REASON, SUBJECT, Office, body, code, leftovers, office, rows, writings

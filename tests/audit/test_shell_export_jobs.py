@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from guard.audit.verify import verify
 from pyarrow import parquet
 
 from guard.audit.tree import leaf_hash
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM
 from guard.errors import Conflict, Denied, InvalidRequest, NotFound
 from tests.audit.exporting import auditor, beat, check, directory, exports_of, fill, ordered, parted, unzip, work

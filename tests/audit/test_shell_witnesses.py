@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from guard.audit.verify import verify as verify_export
 
 from guard.audit.courier import Courier
 from guard.audit.note import Kind, VerifierKey, parse, verify
+from guard.audit.verifier.command import verify as verify_export
 from guard.audit.witness import parse as parse_body
 from guard.audit.witness import path_of
 from guard.audit.witnesses import Reply

@@ -8,11 +8,11 @@ import zipfile
 from contextlib import closing
 
 import pytest
-from guard.audit.verify import verify as verify_export
 from tlog_scales import signing
 from tlog_scales.tlog import Checkpoint as ForeignCheckpoint
 
 from guard.audit.note import Kind, VerifierKey, parse, verify
+from guard.audit.verifier.command import verify as verify_export
 from guard.catalogue import PLATFORM
 from guard.errors import Conflict, Denied, DoesNotOpen, InvalidRequest, StoreDamaged, VerificationFailed
 from tests.world import world

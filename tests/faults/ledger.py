@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from guard.audit.verify import verify
 
 from guard.app import Guard, build
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM, Actor
 from guard.client.operations import OPERATIONS
 from guard.client.session import PARAMETER

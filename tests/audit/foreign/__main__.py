@@ -23,9 +23,9 @@ def main():
         folder = Path(place)
         program = golang.build(go, folder)
         began = time.monotonic()
-        log, vkey = making.log_of_a_server(folder, count)
+        log, vkeys = making.log_of_a_server(folder, count)
         print(f"{count:,} requests over HTTP and the export: {time.monotonic() - began:.0f} s", flush=True)
-        report(f"through the API {count:,}", program, log, [vkey])
+        report(f"through the API {count:,}", program, log, vkeys)
         for size in making.SIZES:
             report(f"synthetic {size:,}", program, *making.synthetic_log(folder / str(size), size))
             shutil.rmtree(folder / str(size))
