@@ -21,8 +21,8 @@ from guard.audit.signers import PrivateKey, Signer, newest, sign
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
 from guard.audit.tree import Edge, Node, consistency_proof, leaf_hash, root_of
-from guard.db.commit import Entry
 from guard.db.engine import Tx
+from guard.db.entry import Entry
 from guard.errors import StoreDamaged
 
 RECEIPT_NAME = "/receipts"  # after the origin: the name of the key that signs receipts

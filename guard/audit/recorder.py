@@ -12,7 +12,7 @@ from guard.audit.entry import OPENING_PHASES, Record, body
 from guard.audit.frame import Frame
 from guard.audit.personal import committed, sealable
 from guard.catalogue import PLATFORM, Actor, Context, Decision, Operation
-from guard.db.commit import Entry, Personal
+from guard.db.entry import Entry, Personal
 from guard.errors import GuardError
 from guard.wire.ids import uuid7
 

@@ -11,8 +11,8 @@ from guard.audit import erasure_store, sealed_store
 from guard.audit.personal import IV_BYTES, committed, parted, seal, unseal
 from guard.audit.sealed_store import SealedRow
 from guard.catalogue import PLATFORM
-from guard.db.commit import Entry
 from guard.db.engine import Tx
+from guard.db.entry import Entry
 from guard.errors import Erased, StoreDamaged
 
 DAY_US = 86_400_000_000

@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 from sqlalchemy import exc
 
 from guard.db.engine import Store, Tx, abandon, begin, dont_wait, in_transaction
+from guard.db.entry import Entry
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 
 MAX_UNITS = 256  # per transaction: bounds how long one unit waits for its neighbours
@@ -28,34 +27,6 @@ RETRY_AFTER_SECONDS = 1
 PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) that holds the database
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Personal:
-    """A personal value of a record: nonce and canonical JSON, to be sealed for *subject* (empty: nobody is known)."""
-
-    field: str
-    tenant: str
-    subject: str = dataclass_field(repr=False)
-    value: bytes = dataclass_field(repr=False)
-
-
-class Entry(NamedTuple):
-    """One audit record: its canonical body, the columns it is found by, and values that its body only commits to."""
-
-    body: bytes
-    id: str
-    tenant: str
-    time_us: int
-    phase: str
-    intent: str | None
-    actor: str
-    action: str
-    resource: str
-    allowed: bool
-    status: str
-    code: str | None
-    personal: tuple[Personal, ...] = ()
 
 
 Promises = Callable[[int], str]

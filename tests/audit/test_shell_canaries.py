@@ -236,6 +236,7 @@ COUNTS = {
     *("occurrences", "size", "more_resources"),
 }
 NAMES = {
+    "manifest",
     "erasure",
     "export",
     "hold",

@@ -33,7 +33,6 @@ SHELLS = {
     "guard.audit.disk": "is the one way to immutable files",
     "guard.audit.courier": "carries checkpoints to witnesses",
     "guard.audit.shelf": "writes the parts of an export to their places on disk",
-    "guard.audit.verify": "is copied into evidence and runs there alone, as a program",
     "guard.audit.stream": "logs for the operator which sink is lost or late",
     "guard.audit.verifier.__main__": "runs alone, as a program",
     "guard.audit.verifier.command": "is the command of the verifier, which evidence carries as one file",
