@@ -15,8 +15,23 @@ FREE_TEXT = {"reason", "note", "title", "form", "inputs"}
 NAMES = {
     *("act", "action", "active", "actor", "address", "decision", "directory", "drill", "field", "file", "grant_id"),
     *("handle", "host", "incident", "index", "job", "keep", "key", "kind", "language", "limit", "log", "log_format"),
-    *("member", "mode", "name", "once", "option", "path", "plan", "port", "prove", "purpose", "resource", "role"),
-    *("row", "run", "seconds", "severity", "since", "source", "step", "stream", "subject", "tenant", "to", "version"),
+    *("member", "mode", "name", "once", "option", "path", "plan", "policy", "port", "prove", "purpose", "ranges"),
+    *(
+        "resource",
+        "role",
+        "row",
+        "run",
+        "seconds",
+        "severity",
+        "since",
+        "source",
+        "step",
+        "stream",
+        "subject",
+        "tenant",
+        "to",
+        "version",
+    ),
     *("vkey", "wait"),
 }
 """Ids, names, paths, numbers and choices. A new parameter is written down here by somebody who thought about it."""
