@@ -69,7 +69,7 @@ def list_parts(tx: Tx, export: str) -> list[Part]:
 
 
 def older_checkpoints(tx: Tx, size: int) -> list[tuple[int, str]]:
-    """(size, note) of at most 4,096 checkpoints below *size* whose note was kept, spread evenly over those there are."""
+    """(size, note) of at most 4,096 checkpoints below *size* whose notes were kept, spread evenly over them."""
     here = select(audit_checkpoints.c.size).where((audit_checkpoints.c.size < size) & (audit_checkpoints.c.note != ""))
     sizes: Sequence[int] = tx.execute(here.order_by(audit_checkpoints.c.size)).scalars().all()
     step = -(-len(sizes) // MAX_CHECKPOINTS) or 1

@@ -6,7 +6,8 @@ Law: a link is no file of a log, a name stands once, and nothing is read beyond 
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from .report import Report
 MAX_FILE = 1 << 28  # an accompanying file is read whole
 MAX_LINE = 1 << 20  # an entry has at most 64 KiB; a text format escapes a byte with six at the most, or names it twice
 BLOCK = 1 << 16
+READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # what the system has of these
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
@@ -29,13 +31,13 @@ def _listed(folder: str, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[st
                 yield prefix + item.name, item
 
 
-def _up_to(stream: BinaryIO, limit: int, stated: int) -> bytes:
-    """All of a stream, or more than the limit of it. The size that it states is a hint: a zip may lie, a file may grow.
+def _up_to(read: Callable[[int], bytes], limit: int, stated: int) -> bytes:
+    """All that can be read, or more than the limit. The size stated is a hint: a zip may lie, a file may grow.
 
     A buffer of the right size is worth a tenth of a verification: a larger one is new memory from the kernel each time.
     """
-    data = stream.read(min(limit, stated) + 1)
-    while len(data) <= limit and (more := stream.read(min(limit + 1 - len(data), len(data) + 1))):
+    data = read(min(limit, stated) + 1)
+    while len(data) <= limit and (more := read(min(limit + 1 - len(data), len(data) + 1))):
         data += more
     return data
 
@@ -72,10 +74,7 @@ class Files:
         try:
             if name not in self.names:
                 raise FileNotFoundError
-            with self._open(name) as stream:
-                item = self.names[name]
-                stated = os.fstat(stream.fileno()).st_size if isinstance(item, str) else int(item.file_size)
-                data = _up_to(stream, limit, stated)
+            data = self._content(name, limit)
             if len(data) <= limit:
                 return data
             self.report.add(name, f"at most {limit} bytes were expected, more came")
@@ -87,7 +86,7 @@ class Files:
         """The lines of a file, each with its end and at most MAX_LINE long; a fault is named and ends them."""
         self.unread.discard(name)
         try:
-            with self._open(name, buffered=True) as stream:
+            with self._open(name) as stream:
                 while line := stream.readline(MAX_LINE):
                     yield line
         except UNREADABLE as error:
@@ -108,12 +107,21 @@ class Files:
             self._unreadable(name, error)
         return digest.hexdigest(), length
 
-    def _open(self, name: str, *, buffered: bool = False) -> BinaryIO:
+    def _content(self, name: str, limit: int) -> bytes:
         item = self.names[name]
-        if isinstance(item, str):
-            # Bundles and tiles are read in one call each; a buffer would only copy them.
-            return open(item, "rb", buffering=-1 if buffered else 0)  # noqa: PTH123
-        return self.zip.open(item)  # type: ignore[return-value]
+        if not isinstance(item, str):
+            with self.zip.open(item) as stream:
+                return _up_to(stream.read, limit, int(item.file_size))
+        # Bundles and tiles are half a million small files in a large log; a file object for each would cost twice this.
+        handle = os.open(item, READ)
+        try:
+            return _up_to(partial(os.read, handle), limit, os.fstat(handle).st_size)
+        finally:
+            os.close(handle)
+
+    def _open(self, name: str) -> BinaryIO:
+        item = self.names[name]
+        return Path(item).open("rb") if isinstance(item, str) else self.zip.open(item)  # type: ignore[return-value]
 
     def _unreadable(self, name: str, error: BaseException) -> None:
         missing = isinstance(error, FileNotFoundError)

@@ -40,6 +40,7 @@ TIME_MARKS = {4: b"-", 7: b"-", 10: b"T", 13: b":", 16: b":", 19: b".", 26: b"Z"
 FORBIDDEN = [bytes([mark]) for mark in (*range(32), 34, 92)]
 
 Match = re.Match[bytes]
+Numbers = tuple[list[int], tuple[bytes, ...]]  # places in a bundle, and the number of the record at each
 
 
 class Row(NamedTuple):
@@ -84,8 +85,8 @@ class Mould:
         """Has a record of this length the bytes that all have?"""
         return self.unpack(raw)[::2] == self.literals
 
-    def take(self, entries: Sequence[bytes], at: list[int]) -> tuple[list[int], list[tuple[int, bytes]]]:
-        """Of the records at these places, those that do not fit, and place and number of those that do."""
+    def take(self, entries: Sequence[bytes], at: list[int]) -> tuple[list[int], Numbers]:
+        """Of the records at these places, those that do not fit, and places and numbers of those that do."""
         left = list[int]()
         self.columns = [*zip(*map(self.unpack, map(entries.__getitem__, at)), strict=True)]
         for number, literal in enumerate(self.literals):
@@ -95,7 +96,7 @@ class Mould:
                 left += [place for place, fit in zip(at, fits, strict=True) if not fit]
                 at = [*compress(at, fits)]
                 self.columns = [tuple(compress(each, fits)) for each in self.columns]
-        return left, [*zip(at, self.columns[-2], strict=True)]
+        return left, (at, self.columns[-2])
 
     def good(self) -> bool:
         """Is all that the mould leaves open as it must be in what it took?"""
@@ -111,10 +112,12 @@ class Shapes:
 
     def sort(self, entries: Sequence[bytes]) -> Sorted | None:
         """Sort the records of a bundle; None if one of them must be looked at by the parser alone."""
-        result, used, lengths = Sorted(), list[Mould](), [*map(len, entries)]
-        left, places = list[int](), dict[bytes, list[tuple[int, bytes]]]()
-        for length in set(lengths):
-            at = [place for place, found in enumerate(lengths) if found == length]
+        result, used = Sorted(), list[Mould]()
+        left, found, alike = list[int](), dict[bytes, list[Numbers]](), dict[int, list[int]]()
+        for place, length in enumerate(map(len, entries)):
+            alike.setdefault(length, []).append(place)
+        for places in alike.values():
+            at = places
             while at:
                 mould = self._fitting(entries[at[0]])
                 if mould is None:
@@ -122,14 +125,14 @@ class Shapes:
                     continue
                 at, taken = mould.take(entries, at)
                 used.append(mould)
-                places.setdefault(mould.tenant, []).extend(taken)
+                found.setdefault(mould.tenant, []).append(taken)
         for place in sorted(left):
             row = self._row(entries[place])
             if row is None:
                 return None
             result.others.append((place, row))
-            places.setdefault(row.tenant, []).append((place, row.n))
-        result.numbers = {tenant: [n for _, n in sorted(found)] for tenant, found in places.items()}
+            found.setdefault(row.tenant, []).append(([place], (row.n,)))
+        result.numbers = {tenant: _in_order(numbers) for tenant, numbers in found.items()}
         return result if all(mould.good() for mould in used) else None
 
     def _fitting(self, raw: bytes) -> Mould | None:
@@ -184,6 +187,13 @@ def _shape(value: Any, text: str) -> str:
         return rf"\[{','.join(_shape(item, text) for item in value)}\]"
     kinds = {str: text, bool: "(?:true|false)", type(None): "null"}
     return kinds.get(type(value), "(?:0|-?[1-9][0-9]{0,14}+)")
+
+
+def _in_order(numbers: list[Numbers]) -> list[bytes]:
+    """The numbers of one tenant in the order of their places, from runs that are each in order."""
+    if len(numbers) == 1:
+        return [*numbers[0][1]]
+    return [n for _, n in sorted(pair for run in numbers for pair in zip(*run, strict=True))]
 
 
 def _good(name: str, column: Sequence[bytes]) -> bool:

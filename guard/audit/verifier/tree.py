@@ -49,9 +49,11 @@ def tile_path(kind: object, n: int, width: int = WIDTH) -> str:
 
 def unframe(data: bytes, width: int) -> tuple[list[bytes], bool]:
     """The entries of a bundle, and whether they are so many and nothing else."""
-    entries, at = list[bytes](), 0
-    while at + 1 < len(data) and len(entries) < width:
+    entries, at, end = list[bytes](), 0, len(data)
+    for _ in range(width):
+        if at + 1 >= end:
+            break
         start = at + 2
         at = start + (data[at] << 8 | data[at + 1])
         entries.append(data[start:at])
-    return entries[: -1 if at > len(data) else None], at == len(data) and len(entries) == width
+    return entries[: -1 if at > end else None], at == end and len(entries) == width
