@@ -57,6 +57,11 @@ class Work:
         return len(self.tried) + 1
 
 
+def new_log() -> Log:
+    """The log with its keys, not loaded. It has no files: what the simulator cuts is SQLite's."""
+    return Log(ORIGIN, KEY, receipts=KEY)
+
+
 def open_log(store: Store) -> Log:
     """The log of a store, as a start loads it."""
     log = Log(ORIGIN, KEY, receipts=KEY)
