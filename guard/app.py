@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.anchor_operations
 import guard.audit.operations
 import guard.detect.decision_operations
 import guard.detect.operations
@@ -36,12 +38,20 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
+from guard.audit import anchor_settings, anchor_store
 from guard.audit import store as audit_store
+from guard.audit.anchor_store import AnchorFile
+from guard.audit.anchors import Anchors
+from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
 from guard.audit.recorder import Recorder
+from guard.audit.rounds import Rounds
+from guard.audit.standing import Phase, Reason, Standing
+from guard.audit.worm_store import Worm
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, open_store
+from guard.db.presence import Presence
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
 from guard.errors import GuardError, InvalidPlan, InvalidPolicy, InvalidRule, InvalidSetting
@@ -54,11 +64,12 @@ from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
 from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
 from guard.vault.vault import Vault
-from guard.worker import Worker, always
+from guard.worker import Due, Worker, always
 
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.anchor_operations,
     guard.audit.operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -89,6 +100,7 @@ class Guard:
     worker: Worker
     doorkeeper: Doorkeeper
     log: Log
+    standing: Standing
     fresh: bool
     _closers: list[Callable[[], None]]
 
@@ -152,6 +164,8 @@ def _assemble(
     settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
 ) -> Guard:
     model, rows, policies, watch, desk = loaded
+    standing = Standing(anchor_store.say_standing)
+    anchors, rounds = _anchors(settings, standing, clock)
     store, seal, fresh = _open(settings, clock, undo)
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
@@ -159,7 +173,11 @@ def _assemble(
         signer = bytes(hierarchy.system_secret(tx, "checkpoint_key", 32, clock()).expose())
         log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
         log.load(tx, clock())
-        audit_store.expire_intents(tx)
+        log.anchors, anchors.publics = anchors, (log.verifier.public,)
+        standing.move(Phase.RECOVERING)
+        log.recover(tx, clock())
+        if standing.sound:
+            audit_store.expire_intents(tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -170,21 +188,55 @@ def _assemble(
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources = Sources(settings.sources)
     parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
-    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
+    presence = Presence(settings.database, lock.path, settings.home / "log")
+    parts |= {type(part): part for part in (standing, anchors, rounds, presence, Keeper(settings.home))}
+    on_fatal = partial(_die, standing)
+    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = _worker(gate, clock, settings, vault, desk)
-    ready = _readiness(pipeline, settings)
+    _watch(worker, settings, log, standing, rounds)
+    ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)
-    guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, fresh, closers)
-    _record_start(guard)
-    for tenant in vault.lacking:
+    guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, standing, fresh, closers)
+    if standing.sound:
+        _record_start(guard)
+    for tenant in vault.lacking if standing.sound else ():
         gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
+    standing.move(Phase.SERVING)
     return guard
+
+
+def _anchors(settings: Settings, standing: Standing, clock: Callable[[], int]) -> tuple[Anchors, Rounds]:
+    """What the settings name outside the home, read before anything is made in it."""
+    authorities = anchor_settings.authorities(settings.time_stamps)
+    bucket = anchor_settings.bucket(settings.worm)
+    file = AnchorFile(settings.home / settings.anchor_file) if settings.anchor_file else None
+    worm = Worm(bucket, settings.origin, clock, settings.home) if bucket else None
+    minutes = {f"rfc3161:{one.name}": one.minutes for one in authorities} | ({"worm": bucket.minutes} if bucket else {})
+    anchors = Anchors(settings.home, settings.origin, standing, file, worm, authorities, settings.anchors_required)
+    return anchors, Rounds(minutes)
+
+
+def _watch(worker: Worker, settings: Settings, log: Log, standing: Standing, rounds: Rounds) -> None:
+    """The loops of anchors and files. With an anchor file a checkpoint is published in two steps."""
+    worker.every(1, "services.watch", always)
+    worker.every(0, "audit.resumed", lambda _now: rounds.resumption())
+    if settings.anchor_file:
+        worker.every(settings.checkpoint_seconds, "checkpoints.stage", _while(lambda: standing.sound, always))
+        worker.every(0, "checkpoints.adopt", _while(lambda: log.staged, always))
+    if settings.time_stamps:
+        worker.every(1, "checkpoints.stamp", _while(lambda: standing.serving, lambda now: rounds.stamps(now, log.size)))
+    if settings.worm:
+        worker.every(1, "checkpoints.copy", _while(lambda: standing.serving, lambda now: rounds.copies(now, log.size)))
+
+
+def _while(holds: Callable[[], bool], due: Due) -> Due:
+    return lambda now: due(now) if holds() else ()
 
 
 def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tuple[Store, Secret, bool]:
@@ -243,20 +295,25 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
 def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
     worker = Worker(gate, clock, settings.heartbeat_milliseconds)
     worker.every(0, "checkpoints.reread", always)
-    worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
+    if not settings.anchor_file:  # with one, in two steps: see `_watch`
+        worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "reencryptions.step", vault.due)
     worker.every(0, "runs.advance", desk.due)
     return worker
 
 
-def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:
+def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Callable[[], Mapping[str, bool]]:
     def ready() -> Mapping[str, bool]:
+        error = standing.error()
+        if error is not None:
+            raise error
         free = os.statvfs(settings.home)
         return {
             "writer": pipeline.alive,
             "disk": free.f_bavail * free.f_frsize >= settings.minimum_free_bytes,
             "database": settings.database.exists(),
+            standing.name: True,
         }
 
     return ready
@@ -264,6 +321,8 @@ def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[s
 
 def _record_start(guard: Guard) -> None:
     actor = Actor("system:worker", PLATFORM, "system")
+    if not guard.log.size:
+        guard.gate.call_named("log.created", {}, actor, "start")
     guard.gate.call_named("services.start", {"version": __version__, "fresh": guard.fresh}, actor, "start")
 
 
@@ -310,7 +369,8 @@ def _shown(settings: Settings, path: Path) -> str:
     return f"policies/{path.relative_to(settings.policies)}"
 
 
-def _die() -> None:
+def _die(standing: Standing) -> None:
+    standing.trip(Reason.IO_UNKNOWN, "the store failed while committing, so this process ends.")
     # A COMMIT without a known outcome: only a restart can read from disk what happened. The answers go out first.
     time.sleep(0.2)
     os._exit(70)

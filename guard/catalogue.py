@@ -151,6 +151,7 @@ class Operation:
     hides: bool = False
     exempt: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
+    vital: bool = False
 
     @property
     def permission(self) -> str:
@@ -195,11 +196,13 @@ def operation(
     hides: bool = False,
     exempt: str = "",
     example: Mapping[str, Any] | None = None,
+    vital: bool = False,
 ) -> Callable[[Run], Operation]:
     """Declare an operation. *route* is `"POST /api/v1/keys/{key}/rotate"`, or None for one that only guard calls.
 
     *audit* names request fields that are ids, names, counts or enums and stand in the record in clear. *exempt* gives
-    the reason why an operation writes no record; such operations are printed by `guard audit inventory`.
+    the reason why an operation writes no record; such operations are printed by `guard audit inventory`. *vital* ones
+    sign or close what was acknowledged before, and so run on while the disk is low.
     """
 
     def declare(run: Run) -> Operation:
@@ -208,7 +211,21 @@ def operation(
             raise InternalError(f"Expected an operation name noun.verb, got {name}.")
         summary = (run.__doc__ or "").strip().split("\n", 1)[0]
         return Operation(
-            name, method, path, takes, gives, effect, resource, audit, run, summary, hot, hides, exempt, example or {}
+            name,
+            method,
+            path,
+            takes,
+            gives,
+            effect,
+            resource,
+            audit,
+            run,
+            summary,
+            hot,
+            hides,
+            exempt,
+            example or {},
+            vital,
         )
 
     return declare

@@ -5,23 +5,27 @@ checkpoint is signed only after the new entries were read back from storage and 
 a stored hash would otherwise be signed for ever.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.audit import note, store
+from guard.audit import anchor, note, store
+from guard.audit.anchor import Replaced
+from guard.audit.anchors import Anchors, Own
 from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
 from guard.audit.note import Kind, Note, VerifierKey
 from guard.audit.reader import Reader
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
-from guard.audit.tree import Edge, consistency_proof, leaf_hash, root_of
+from guard.audit.tree import Edge, consistency_proof, edge_of, leaf_hash, root_of
 from guard.db.commit import Entry
 from guard.db.engine import Tx
-from guard.errors import StoreDamaged
+from guard.errors import Conflict, StoreDamaged
 
+SIGNING_SECONDS = 2  # for another signature of this process that waits for the anchor's volume
 LEVELS = 8  # tiles of 256: eight levels hold 2^64 records
 
 
@@ -38,12 +42,22 @@ class Log:
     """One log of one origin. `append`, `committed` and `aborted` are called by the pipeline's writer only."""
 
     def __init__(self, origin: str, signer: Ed25519PrivateKey) -> None:
-        self.origin = origin
+        self.first = origin
         self._signer = signer
-        self.verifier = VerifierKey(origin, Kind.ED25519, signer.public_key().public_bytes_raw())
+        self._become(origin)
         self._state = _State(Edge(), {}, ((),) * LEVELS)
         self._draft: _State | None = None
+        self._left: tuple[str, _State] | None = None
         self._reread = Edge()
+        self.anchors: Anchors | None = None
+        self._signing = threading.Lock()  # from reading the anchor to moving it: two signers would accuse each other
+        self._staged: Head | None = None
+        self._staged_note = ""
+        self.replaced: Sequence[Replaced] = ()
+
+    def _become(self, origin: str) -> None:
+        self.origin = origin
+        self.verifier = VerifierKey(origin, Kind.ED25519, self._signer.public_key().public_bytes_raw())
 
     @property
     def size(self) -> int:
@@ -65,11 +79,19 @@ class Log:
             store.create_head(tx, self.origin, now_us)
             return
         origin, edge = head
-        if origin != self.origin:
+        if not anchor.incarnation(origin, self.first):
             raise StoreDamaged(
                 f"Expected the log {self.origin} in this store, got {origin}; an origin never changes, so set it back."
             )
+        self._become(origin)
         self._state = _State(edge, store.read_numbers(tx), _open_tiles(tx, edge.size))
+        self.replaced = self._replaced(tx)
+
+    def _replaced(self, tx: Tx) -> Sequence[Replaced]:
+        try:
+            return anchor.replaced_of(next(self.reader(tx).entries(0, min(self.size, 1)), b'{"b":{"action":""}}'))
+        except StoreDamaged:  # pruned or damaged: then it vouches for nothing
+            return ()
 
     def append(self, tx: Tx, entries: Sequence[Entry]) -> None:
         """Write *entries* as the next records; durable with the caller's COMMIT."""
@@ -97,46 +119,135 @@ class Log:
         """The last `append` is durable."""
         if self._draft is not None:
             self._state, self._draft = self._draft, None
+        self._left = None
 
     def aborted(self) -> None:
         """The last `append` was rolled back."""
         self._draft = None
+        if self._left is not None:
+            self._become(self._left[0])
+            self._state, self._left = self._left[1], None
+
+    def succeed(self, tx: Tx, now_us: int, replaced: Sequence[Replaced]) -> None:
+        """Leave this incarnation: the store's log is empty from here on, and bears the next one's origin."""
+        self._left = (self.origin, self._state)
+        store.clear(tx)
+        self._become(anchor.named(self.first, anchor.incarnation(self.origin, self.first) + 1))
+        self._state, self._reread, self.replaced = _State(Edge(), {}, ((),) * LEVELS), Edge(), replaced
+        store.create_head(tx, self.origin, now_us)
+
+    def own(self, tx: Tx) -> Own:
+        """What the anchors are compared with."""
+        found = store.read_head(tx)
+        edge = found[1] if found else Edge()
+        last = store.last_checkpoint(tx, self.origin)
+        node = self.reader(tx).node
+        head = Checkpoint(self.origin, edge.size, edge.root())
+        return Own(head, lambda size: edge_of(node, size).root(), last[1] if last else "", self.replaced)
+
+    def recover(self, tx: Tx, now_us: int) -> None:
+        """At the start: judge the log by its anchors, then publish the note that a crash left in one."""
+        if self.anchors is not None:
+            self.anchors.check(self.own(tx))
+            if self.anchors.standing.sound:
+                self.adopt(tx, now_us)
+
+    def adopt(self, tx: Tx, now_us: int) -> bool:
+        """Publish the anchor's note where it is ahead of the store: it was signed, and no other of its size may be."""
+        held = self.anchors.held(self.own(tx)) if self.anchors else None
+        return held is not None and self._add_if_ahead(tx, Head(held.head, now_us), held.note)
+
+    def _add_if_ahead(self, tx: Tx, signed: Head, text: str) -> bool:
+        last = store.last_checkpoint(tx, self.origin)
+        if signed.checkpoint.origin != self.origin or (last and signed.checkpoint.size <= last[0].checkpoint.size):
+            return False
+        after = last[0].time_us + 1 if last else 0
+        store.add_checkpoint(tx, Head(signed.checkpoint, max(signed.time_us, after)), text)
+        return True
+
+    def stage(self, tx: Tx, now_us: int) -> bool:
+        """The first step of publishing, on a reader's connection: sign, and move the anchor. *tx* has read nothing yet.
+
+        A slow or hanging volume then holds up the next checkpoint and not one request.
+        """
+        new, text, verdict = self.sign(tx, now_us)
+        if verdict is Verdict.PUBLISH:
+            self._staged, self._staged_note = new, text
+        return verdict is Verdict.PUBLISH
+
+    @property
+    def staged(self) -> bool:
+        """Whether a note is signed and anchored, and not yet published."""
+        return self._staged is not None
+
+    def publish_staged(self, tx: Tx) -> bool:
+        """The second step: publish what `stage` signed. It touches the store alone."""
+        staged, self._staged = self._staged, None
+        return staged is not None and self._add_if_ahead(tx, staged, self._staged_note)
 
     def publish(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
         """Sign the committed head, if it grew; the latest checkpoint, its note and what was decided.
 
         Raises:
             StoreDamaged: the stored entries do not hash to the stored head, or an earlier checkpoint is no prefix.
+            GuardError: an anchor is missing, or contradicts the log.
         """
         found = store.read_head(tx)
-        edge = found[1] if found else Edge()
-        if edge != self._state.edge:
+        if (found[1] if found else Edge()) != self._state.edge:
             raise StoreDamaged(
                 "Expected the log's head as it was committed, but the stored one was changed; restore it."
             )
+        self.adopt(tx, now_us)
+        new, signed, verdict = self.sign(tx, now_us)
+        if verdict is Verdict.PUBLISH:
+            store.add_checkpoint(tx, new, signed)
+        return new, signed, verdict
+
+    def sign(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
+        """Sign the stored head, if it grew, and move the anchor to the note; `publish` or `adopt` then publishes it.
+
+        See `publish` for what it raises.
+        """
+        if not self._signing.acquire(timeout=SIGNING_SECONDS):
+            raise Conflict("The anchor's volume is slow, so the last checkpoint is not done yet; try again shortly.")
+        try:
+            return self._sign(tx, now_us)
+        finally:
+            self._signing.release()
+
+    def _sign(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
+        own = self.own(tx)
+        held = self.anchors.held(own) if self.anchors else None
         last = store.last_checkpoint(tx, self.origin)
         signed_size = last[0].checkpoint.size if last else 0
-        if last is not None and signed_size == edge.size and last[0].checkpoint.root == edge.root():
-            return last[0], last[1], Verdict.WAIT
-        if signed_size > edge.size:
-            raise _no_extension(Verdict.ROLLED_BACK)
-        read_back = self._read_back(tx, signed_size, edge.size).root()
-        new = Head(Checkpoint(self.origin, edge.size, read_back), now_us)
-        if read_back != edge.root():
-            raise StoreDamaged(
-                f"Expected the {edge.size} stored records to hash to the log's head, but they do not; "
-                "no checkpoint was signed. Run guard audit export and guard verify to find the record."
-            )
-        proof = consistency_proof(signed_size, edge.size, self.reader(tx).node)
-        verdict = may_publish(last[0] if last else None, new, proof)
-        if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
-            raise _no_extension(verdict)
+        if held and held.head.origin == self.origin and held.head.size > signed_size:
+            return Head(held.head, now_us), held.note, Verdict.WAIT
+        new, verdict = self._next(tx, own.head, last[0] if last else None, now_us)
         if verdict is not Verdict.PUBLISH:
             return (*last, verdict) if last else (new, "", verdict)
         text = new.checkpoint.text()
         signed = Note(text, (note.sign_ed25519(text, self.origin, self._signer),)).encode().decode()
-        store.add_checkpoint(tx, new, signed)
+        if self.anchors:
+            self.anchors.swap(held, signed)
         return new, signed, verdict
+
+    def _next(self, tx: Tx, head: Checkpoint, last: Head | None, now_us: int) -> tuple[Head, Verdict]:
+        """The head to sign, made anew from the stored entries, and whether it may be signed."""
+        new = Head(head, now_us)
+        signed_size = last.checkpoint.size if last else 0
+        if last is not None and last.checkpoint == head:
+            return last, Verdict.WAIT
+        if signed_size > head.size:
+            raise _no_extension(Verdict.ROLLED_BACK)
+        if self._read_back(tx, signed_size, head.size).root() != head.root:
+            raise StoreDamaged(
+                f"Expected the {head.size} stored records to hash to the log's head, but they do not; "
+                "no checkpoint was signed. Run guard audit export and guard verify to find the record."
+            )
+        verdict = may_publish(last, new, consistency_proof(signed_size, head.size, self.reader(tx).node))
+        if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
+            raise _no_extension(verdict)
+        return new, verdict
 
     def reread(self, tx: Tx) -> int:
         """Hash again, on a reader's connection, what was committed since; `publish` then has little left to read.
@@ -157,13 +268,7 @@ class Log:
         if start <= self._reread.size <= end:
             start = self._reread.size
             return self._reread.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
-        node = self.reader(tx).node
-        peaks, at = [], 0
-        for level in range(start.bit_length() - 1, -1, -1):
-            if start >> level & 1:
-                peaks.append(node(level, at >> level))
-                at += 1 << level
-        edge = Edge(start, tuple(peaks))
+        edge = edge_of(self.reader(tx).node, start)
         return edge.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
 
 

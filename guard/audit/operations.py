@@ -82,6 +82,7 @@ def latest_checkpoint(ctx: Context, request: wire.ReadCheckpoint) -> wire.Checkp
     resource="audit/all/checkpoints",
     exempt="a checkpoint that left a record would always be one record behind the log",
     example={},
+    vital=True,
 )
 def publish_checkpoint(ctx: Context, request: wire.PublishCheckpoint) -> wire.CheckpointView:
     """Sign a checkpoint over everything committed so far."""
@@ -200,6 +201,7 @@ def download_export(ctx: Context, request: wire.DownloadExport) -> Attachment:
     effect=Effect.WRITE,
     resource="audit/all/intents",
     exempt="what it does are records themselves: one `unknown` for each intent",
+    vital=True,
 )
 def sweep_intents(ctx: Context, request: wire.SweepIntents) -> wire.SweptIntents:
     """Record external operations whose process ended before their outcome as unknown."""

@@ -14,7 +14,10 @@ from guard.audit.tree import HASH_BYTES, Edge, Node, root_of
 from guard.db.commit import Entry
 from guard.db.engine import Tx
 from guard.db.schema import (
+    audit_anchors,
+    audit_archive,
     audit_checkpoints,
+    audit_cosignatures,
     audit_entries,
     audit_exports,
     audit_head,
@@ -267,6 +270,23 @@ def list_records(tx: Tx, tenant: str, wanted: ListRecords) -> list[RecordView]:
         )
         for row in rows
     ]
+
+
+def clear(tx: Tx) -> None:
+    """Empty the log: its entries were written elsewhere, and the next incarnation begins."""
+    for table in (
+        audit_entries,
+        audit_index,
+        audit_tiles,
+        audit_tenants,
+        audit_head,
+        audit_checkpoints,
+        audit_cosignatures,
+        audit_anchors,
+        audit_open_intents,
+        audit_archive,
+    ):
+        tx.execute(delete(table))
 
 
 # checkpoints

@@ -6,7 +6,7 @@ import sys
 import typer
 import typer.main
 
-from guard.cli import access, audit, demo, fields, keys, logs, plan, run, serving, verify
+from guard.cli import access, anchors, audit, demo, fields, keys, logs, plan, run, serving, verify
 
 app = typer.Typer(
     name="guard",
@@ -19,6 +19,7 @@ app = typer.Typer(
 serving.register(app)
 demo.register(app)
 verify.register(app)
+anchors.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),

@@ -17,7 +17,7 @@ NAMES = {
     *("handle", "host", "incident", "index", "job", "keep", "key", "kind", "language", "limit", "log", "log_format"),
     *("member", "mode", "name", "once", "option", "path", "plan", "port", "prove", "purpose", "resource", "role"),
     *("row", "run", "seconds", "severity", "since", "source", "step", "stream", "subject", "tenant", "to", "version"),
-    *("vkey", "wait"),
+    *("second", "vkey", "wait"),
 }
 """Ids, names, paths, numbers and choices. A new parameter is written down here by somebody who thought about it."""
 SEARCHED = {"logs check": {"value"}}

@@ -10,7 +10,11 @@ from guard.catalogue import Effect, collect
 from guard.cli import audit
 
 CATALOGUE = collect(ROOMS)
-UNRECORDED = {"checkpoints.publish", "checkpoints.reread", "intents.sweep"}
+UNRECORDED = {"checkpoints.publish", "checkpoints.reread", "intents.sweep"} | {
+    "checkpoints.adopt",
+    "checkpoints.stage",
+    "services.watch",
+}
 """The only operations without a record of their own; whoever adds one writes it here, and a reviewer reads it."""
 
 

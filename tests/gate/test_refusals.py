@@ -222,7 +222,11 @@ def test_requests_are_limited_per_credential_and_the_refusal_is_recorded(tmp_pat
 
 def test_exempt_operations_are_exactly_those_that_are_printed(made):
     exempt = {name for name, entry in made.gate.operations.items() if entry.exempt}
-    assert exempt == {"checkpoints.publish", "checkpoints.reread", "intents.sweep"}
+    assert exempt == {"checkpoints.publish", "checkpoints.reread", "intents.sweep"} | {
+        "checkpoints.adopt",
+        "checkpoints.stage",
+        "services.watch",
+    }
     for name in exempt:
         size = made.size
         made.call(name)

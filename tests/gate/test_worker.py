@@ -10,7 +10,10 @@ from guard.worker import MAX_PER_BEAT, Worker, always
 from tests.db.building import PATIENCE_SECONDS
 from tests.gate.building import CANARY, insert, stage
 
-LOOPS = {"checkpoints.publish", "checkpoints.reread", "intents.sweep", "reencryptions.step", "runs.advance"}
+LOOPS = {"checkpoints.publish", "checkpoints.reread", "intents.sweep", "reencryptions.step", "runs.advance"} | {
+    "audit.resumed",
+    "services.watch",
+}
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 
 

@@ -1,0 +1,136 @@
+"""Whether the files that the process works on are still those that it opened, and whether the disk has room.
+
+Law: what is written to a file that was unlinked is lost at the next start, so an acknowledgement after it is a lie:
+this is asked once a second. Device, inode and a size that may only grow; the WAL must hold every frame that its index
+counts (SQLite's WAL format, section 2.1: mxFrame at byte 16 of the index, page size at byte 14).
+"""
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+WAL_HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
+LARGEST_PAGE = 65_536  # written as 1
+PER_BEAT = 512  # tile files looked at in one beat: about a millisecond
+WARN_PERCENT = 75  # of the disk in use; NIST SP 800-53 AU-5(1)
+TILE = re.compile(r"(.*/)?tile/(entries|[0-9]+)/((?:x[0-9]{3}/)*[0-9]{3})").fullmatch
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    device: int
+    inode: int
+    size: int
+
+
+class Presence:
+    """Watches the database, its WAL, the lock file, and immutable files below a folder."""
+
+    def __init__(self, database: Path, lock: Path, folder: Path) -> None:
+        self._wal = database.with_name(database.name + "-wal")
+        self._index = database.with_name(database.name + "-shm")
+        self._database = database
+        self._folder = folder
+        self._open = {path: _identity(path) for path in (database, self._wal, lock)}
+        self._tiles: dict[str, _Identity] = {}
+        self._round: Iterator[str] = iter(())
+        self._warned = False
+
+    def lost(self, min_index: int = 0) -> str:
+        """Which file was removed, replaced or cut since, in one sentence; empty where none was.
+
+        Entry bundles of records below *min_index* may go: that is pruning.
+        """
+        return self._lost_open() or self._lost_wal() or self._lost_tile(min_index)
+
+    def free_bytes(self) -> int:
+        """How much room is left for guard; warns once when three quarters of the disk are in use."""
+        disk = os.statvfs(self._database.parent)
+        used = 100 - 100 * disk.f_bavail // max(disk.f_blocks, 1)
+        if used >= WARN_PERCENT and not self._warned:
+            log.warning("disk_filling", used_percent=used, free_bytes=disk.f_bavail * disk.f_frsize)
+        self._warned = used >= WARN_PERCENT
+        return disk.f_bavail * disk.f_frsize
+
+    def _lost_open(self) -> str:
+        for path, before in self._open.items():
+            now = _identity(path)
+            if before is None:  # the WAL appears with the first write
+                self._open[path] = now
+            elif now is None:
+                return f"{path} was removed while it was in use."
+            elif (now.device, now.inode) != (before.device, before.inode):
+                return f"{path} was replaced by another file while it was in use."
+            elif path == self._database and now.size < before.size:
+                return f"{path} was cut from {before.size} to {now.size} bytes while it was in use."
+            elif path == self._database:
+                self._open[path] = now
+        return ""
+
+    def _lost_wal(self) -> str:
+        counted = self._frames()
+        found = _identity(self._wal)
+        # The index is set back before the file is truncated, so what was counted must be asked for again.
+        if found is None or found.size >= counted or self._frames() != counted:
+            return ""
+        return f"{self._wal} was cut to {found.size} bytes, of which {counted} were counted as committed."
+
+    def _frames(self) -> int:
+        """How many bytes the WAL has at least, by its index."""
+        try:
+            with self._index.open("rb") as file:
+                head = file.read(20)
+        except OSError:
+            return 0
+        if len(head) < struct.calcsize("20s"):
+            return 0
+        size, frames = struct.unpack_from("=HI", head, 14)
+        page = LARGEST_PAGE if size == 1 else size
+        return WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + page) if frames else 0
+
+    def _lost_tile(self, min_index: int) -> str:
+        for _ in range(PER_BEAT):
+            name = next(self._round, None)
+            if name is None:
+                self._learn()
+                self._round = iter(sorted(self._tiles))
+                return ""
+            now = _identity(Path(name))
+            if now == self._tiles[name]:
+                continue
+            if now is None and _first_index(name) < min_index:
+                del self._tiles[name]
+                continue
+            return f"{name} was {'removed' if now is None else 'changed'} although it is never written twice."
+        return ""
+
+    def _learn(self) -> None:
+        """Tile files that came since the last round."""
+        for path in self._folder.rglob("*"):
+            name = path.as_posix()
+            if name not in self._tiles and TILE(name) and (found := _identity(path)) is not None:
+                self._tiles[name] = found
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Identity(found.st_dev, found.st_ino, found.st_size)
+
+
+def _first_index(name: str) -> int:
+    """The first record of an entry bundle; beyond every log for a hash tile, which is never pruned."""
+    found = TILE(name)
+    if found is None or found[2] != "entries":
+        return 1 << 63
+    return int(found[3].replace("x", "").replace("/", "")) * 256
