@@ -197,7 +197,7 @@ class Log:
             raise StoreDamaged(
                 "Expected the log's head as it was committed, but the stored one was changed; restore it."
             )
-        self.adopt(tx, now_us)
+        self.adopt(tx, now_us - 1)  # what is signed now must be later than what was signed before
         new, signed, verdict = self.sign(tx, now_us)
         if verdict is Verdict.PUBLISH:
             store.add_checkpoint(tx, new, signed)

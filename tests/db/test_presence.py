@@ -1,0 +1,153 @@
+"""Files that were taken away from under a process: each way is noticed and named, and nothing else is."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from guard.db.presence import PER_BEAT, Presence
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home with a database in WAL mode that is in use."""
+    (tmp_path / "lock").write_text("1")
+    with closing(sqlite3.connect(tmp_path / "guard.db", isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("CREATE TABLE t (a)")
+        db.execute("INSERT INTO t VALUES (zeroblob(20000))")
+        yield tmp_path, db
+
+
+def watching(path):
+    return Presence(path / "guard.db", path / "lock", path / "log")
+
+
+def tile(path, name, content=b"x" * 8192):
+    place = path / "log" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return place
+
+
+def found(presence, beats=3, min_index=0):
+    return next((lost for _ in range(beats) if (lost := presence.lost(min_index))), "")
+
+
+def test_work_is_no_loss(home):
+    path, db = home
+    presence = watching(path)
+    for number in range(50):
+        db.execute("INSERT INTO t VALUES (?)", (number,))
+        assert presence.lost() == ""
+        if number % 10 == 0:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            assert presence.lost() == ""
+        if number % 25 == 0:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert presence.lost() == ""
+
+
+@pytest.mark.parametrize("name", ["guard.db", "guard.db-wal", "lock"])
+def test_a_file_that_was_removed(home, name):
+    path, _ = home
+    presence = watching(path)
+    (path / name).unlink()
+    assert presence.lost() == f"{path / name} was removed while it was in use."
+
+
+@pytest.mark.parametrize("name", ["guard.db", "guard.db-wal", "lock"])
+def test_a_file_that_was_replaced_by_its_copy(home, name):
+    path, _ = home
+    presence = watching(path)
+    shutil.copy2(path / name, path / "copy")
+    (path / "copy").rename(path / name)
+    assert "was replaced" in presence.lost()
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096])
+def test_a_database_that_was_cut(home, size):
+    path, db = home
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    presence = watching(path)
+    with (path / "guard.db").open("r+b") as file:
+        file.truncate(size)
+    assert "was cut" in presence.lost()
+
+
+@pytest.mark.parametrize("size", [0, 32, 4000])
+def test_a_wal_that_was_cut(home, size):
+    path, _ = home
+    presence = watching(path)
+    with (path / "guard.db-wal").open("r+b") as file:
+        file.truncate(size)
+    assert "guard.db-wal was cut" in presence.lost()
+
+
+def test_a_wal_that_was_not_there_yet(tmp_path):
+    (tmp_path / "lock").write_text("1")
+    (tmp_path / "guard.db").write_bytes(b"x" * 4096)
+    presence = watching(tmp_path)
+    assert presence.lost() == ""
+    (tmp_path / "guard.db-wal").write_bytes(b"")
+    assert presence.lost() == ""
+    (tmp_path / "guard.db-wal").unlink()
+    assert "removed" in presence.lost()
+
+
+@pytest.mark.parametrize("change", ["unlink", "shorter", "replaced"])
+def test_a_tile_that_was_taken_away_or_changed(home, change):
+    path, _ = home
+    kept, gone = tile(path, "tile/0/000"), tile(path, "tile/0/x001/000")
+    presence = watching(path)
+    assert found(presence) == ""
+    if change == "unlink":
+        gone.unlink()
+    elif change == "shorter":
+        gone.write_bytes(b"x")
+    else:
+        shutil.copy(gone, path / "other")
+        (path / "other").rename(gone)
+    assert found(presence).startswith(str(gone))
+    assert kept.exists()
+
+
+def test_new_tiles_join_in_and_other_files_are_not_watched(home):
+    path, _ = home
+    presence = watching(path)
+    assert found(presence) == ""
+    checkpoint, part, new = tile(path, "checkpoint"), tile(path, "tile/0/000.part"), tile(path, "tile/entries/000")
+    assert found(presence) == ""
+    checkpoint.unlink()
+    part.unlink()
+    assert found(presence) == ""
+    new.unlink()
+    assert "tile/entries/000 was removed" in found(presence)
+
+
+def test_bundles_below_what_is_kept_may_go_and_hash_tiles_may_not(home):
+    path, _ = home
+    bundles = [tile(path, f"tile/entries/{number:03d}") for number in range(3)]
+    hashes = tile(path, "tile/0/000")
+    presence = watching(path)
+    assert found(presence) == ""
+    bundles[0].unlink()
+    bundles[1].unlink()
+    assert found(presence, beats=6, min_index=512) == ""
+    bundles[2].unlink()
+    assert "002 was removed" in found(presence, beats=6, min_index=512)
+    presence = watching(path)
+    assert found(presence) == ""
+    hashes.unlink()
+    assert "tile/0/000 was removed" in found(presence, min_index=1 << 40)
+
+
+def test_many_tiles_take_turns(home):
+    path, _ = home
+    places = [tile(path, f"tile/0/x{number // 1000:03d}/{number % 1000:03d}", b"x") for number in range(PER_BEAT + 50)]
+    presence = watching(path)
+    assert found(presence, beats=4) == ""
+    places[-1].unlink()
+    assert "was removed" in found(presence, beats=4)
