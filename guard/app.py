@@ -198,7 +198,8 @@ def _assemble(
     _watch(worker, settings, log, standing, rounds)
     ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
-    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
+    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
+    closers += [presence.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import structlog
 
@@ -136,9 +136,9 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def keep_evidence(home: Path, name: str, files: Mapping[str, str]) -> Path:
+def keep_evidence(home: PurePath, name: str, files: Mapping[str, str]) -> Path:
     """Keep *files* in `<home>/evidence/<name>`; what is there already stays as it is, so a restart adds nothing."""
-    folder = home / "evidence" / name
+    folder = Path(home) / "evidence" / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, text in files.items():
@@ -161,9 +161,9 @@ def say_standing(state: str, detail: str) -> None:
     log.warning("standing", state=state, detail=detail)
 
 
-def same_volume(one: Path, other: Path) -> bool:
+def same_volume(one: PurePath, other: PurePath) -> bool:
     """Whether both lie on one file system, where they are restored together."""
     try:
-        return one.stat().st_dev == other.stat().st_dev
+        return os.stat(one).st_dev == os.stat(other).st_dev  # noqa: PTH116 - a pure path has no stat
     except OSError:
         return False

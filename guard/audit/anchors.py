@@ -7,7 +7,7 @@ signing and publishing, so a note that left this process is in the anchor before
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 
 from guard.audit import anchor, anchor_store
 from guard.audit.anchor import Anchored, Finding, Replaced
@@ -33,7 +33,7 @@ class Own:
 class Anchors:
     """What the settings name. `first` is the origin of the log's first incarnation."""
 
-    home: Path
+    home: PurePath
     first: str
     standing: Standing
     file: AnchorFile | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from guard.cli.serving import quiet_logs
 from guard.cli.session import Session, verb
 from guard.errors import Denied, InvalidInput
 from guard.settings import discover_home, load
@@ -56,6 +57,7 @@ def fork(
     from guard.app import build  # the server's parts, only here
     from guard.catalogue import PLATFORM, Actor
 
+    quiet_logs()
     settings = load(home.absolute())
     guard = build(settings)
     try:

@@ -143,7 +143,7 @@ def _home(session: Session) -> Path:
 def _build(home: Path, port: int | None, host: str | None) -> Any:
     from guard.app import build  # the server's parts, only where a server runs
 
-    _quiet_logs()
+    quiet_logs()
     settings = load(home, {"port": port, "host": host})
     if settings.host in ALL_ADDRESSES:
         raise InvalidSetting(
@@ -243,7 +243,7 @@ def _write_address(home: Path, profile: str, url: str, token: str) -> None:
     temporary.rename(path)
 
 
-def _quiet_logs() -> None:
+def quiet_logs() -> None:
     """Operators' log: JSON lines on stderr; Casbin's and APScheduler's own chatter is left out, as it holds values."""
     import structlog  # see _build
 

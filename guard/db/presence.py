@@ -43,6 +43,17 @@ class Presence:
         self._tiles: dict[str, _Identity] = {}
         self._round: Iterator[str] = iter(())
         self._warned = False
+        self._descriptor = -1
+
+    def close(self) -> None:
+        """Let go of the index, and only after the database was closed.
+
+        POSIX drops every lock of the process on a file of which it closes one descriptor, and SQLite's locks lie on the
+        index. For the same reason the index is opened once and not at each look.
+        """
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def lost(self, min_index: int = 0) -> str:
         """Which file was removed, replaced or cut since, in one sentence; empty where none was.
@@ -86,8 +97,9 @@ class Presence:
     def _frames(self) -> int:
         """How many bytes the WAL has at least, by its index."""
         try:
-            with self._index.open("rb") as file:
-                head = file.read(20)
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._index, os.O_RDONLY | os.O_CLOEXEC)
+            head = os.pread(self._descriptor, 20, 0)
         except OSError:
             return 0
         if len(head) < struct.calcsize("20s"):

@@ -18,8 +18,8 @@ from tests.cli.conftest import LINE, until
 from tests.cli.processes import ROOT, environment
 from tests.cli.verbs import VERBS, example
 
-ELSEWHERE = {"dev", "serve", "worker", "demo"}
-"""Typed in test_serving.py and test_demo.py: they stay until they are told to end."""
+ELSEWHERE = {"dev", "serve", "worker", "demo", "audit fork"}
+"""Typed in test_serving.py, test_demo.py and test_anchors.py: they stay until told to end, or need a stopped guard."""
 PLAN = {"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}}
 STAGES = ("judge", "approve_containment", "reset_accounts", "tell_users")
 DONE = {"accounts": 3, "done_at": "2026-12-01T09:30:00Z"}

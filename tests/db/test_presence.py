@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -48,6 +50,23 @@ def test_work_is_no_loss(home):
         if number % 25 == 0:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             assert presence.lost() == ""
+
+
+def test_looking_lets_go_of_no_lock_of_the_database(home):
+    """POSIX drops a process's locks on a file when it closes any descriptor of it: another process would write too."""
+    path, db = home
+    presence = watching(path)
+    db.execute("BEGIN IMMEDIATE")
+    assert found(presence) == ""
+    other = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute('BEGIN IMMEDIATE')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", other, path / "guard.db"], capture_output=True, check=False, timeout=30
+    )
+    assert b"database is locked" in done.stderr
+    db.execute("ROLLBACK")
+    presence.close()
 
 
 @pytest.mark.parametrize("name", ["guard.db", "guard.db-wal", "lock"])
