@@ -2,7 +2,7 @@
 # checkout may stand in a folder with spaces or Chinese characters, and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check check-style check-types check-layers check-house bench docs lock clean
+.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign foreign faults docs lock clean
 
 # Nothing is written outside the checkout and the temporary directory. What a shell exports for other projects must
 # neither redirect this installation nor lend it modules.
@@ -23,8 +23,8 @@ $(shell { [ "$$(sed -n 1p .venv/stamps/python)" = "$$(pwd -P)" ] && .venv/bin/py
 	{ [ -z "$(PYTHON)" ] || [ "$$(sed -n 2p .venv/stamps/python)" = "$(PYTHON)" ]; }; } >/dev/null 2>&1 || rm -rf .venv/stamps)
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
-	  printf '%-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	  printf '%-22s %s\n' "$$name" "$$text"; done
 
 venv: .venv/stamps/test ## create .venv with everything, test tools too (PYTHON=/path/to/python3 chooses the interpreter)
 	@:
@@ -52,6 +52,15 @@ check-house: .venv/stamps/test
 
 bench: .venv/stamps/test ## measure against peers in the same run (ONLY=name: one of them)
 	@$(RUN) -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+export-campaign: .venv/stamps/test ## export a log of COUNT=1000000 records while writers write (FORMAT=jsonl); memory and speed
+	@$(RUN) -m tests.bench.export_campaign --count $(or $(COUNT),1000000) --format $(or $(FORMAT),jsonl)
+
+foreign: .venv/stamps/test ## verify logs with other people's tools (COUNT=100000 records through the API)
+	@$(RUN) -m tests.audit.foreign $(COUNT)
+
+faults: .venv/stamps/test ## cut the power, kill, fill the disk: nothing acknowledged is lost (ROUNDS=100: all of it; ONLY=name)
+	@$(RUN) -m tests.faults $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/stamps/test ## check that each link and each command shown in the documentation works
 	@$(RUN) -m pytest tests/house/test_docs.py

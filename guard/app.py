@@ -8,9 +8,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import guard.access.grant_operations
 import guard.access.operations
 import guard.audit.anchor_operations
+import guard.audit.archive_operations
+import guard.audit.checkpoint_operations
+import guard.audit.evidence_operations
+import guard.audit.export_operations
 import guard.audit.operations
+import guard.audit.prune_operations
+import guard.audit.receipt_operations
+import guard.audit.scrub_operations
+import guard.audit.sink_operations
+import guard.audit.witness_operations
 import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
@@ -38,19 +47,31 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
-from guard.audit import anchor_settings, anchor_store
+from guard.audit import anchor_settings, anchor_store, archiving, checkpoint_store, sink_store
 from guard.audit import store as audit_store
+from guard.audit.anchor import incarnation
 from guard.audit.anchor_store import AnchorFile
 from guard.audit.anchors import Anchors
+from guard.audit.courier import Courier
+from guard.audit.export_work import Exports
+from guard.audit.files import FOLDER, Files
 from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
+from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
 from guard.audit.rounds import Rounds
+from guard.audit.shelf import Shelf
+from guard.audit.signers import LogKeys
 from guard.audit.standing import Phase, Reason, Standing
+from guard.audit.stream import Streams
+from guard.audit.stream import check as check_sinks
+from guard.audit.tile_watch import TileWatch
+from guard.audit.trust import Trust
+from guard.audit.witnesses import Claim, Witnesses
 from guard.audit.worm_store import Worm
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
-from guard.db.engine import ProcessLock, Store, open_store
+from guard.db.engine import ProcessLock, Store, Tx, open_store
 from guard.db.presence import Presence
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
@@ -70,7 +91,16 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
     guard.audit.anchor_operations,
+    guard.audit.archive_operations,
+    guard.audit.checkpoint_operations,
+    guard.audit.evidence_operations,
+    guard.audit.export_operations,
     guard.audit.operations,
+    guard.audit.prune_operations,
+    guard.audit.receipt_operations,
+    guard.audit.scrub_operations,
+    guard.audit.sink_operations,
+    guard.audit.witness_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
     guard.runbook.incident_operations,
@@ -84,6 +114,7 @@ DRAW_BYTES = 4096
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
+SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
 BURST_DIVISOR = 60  # a second's worth may come at once
 
 
@@ -143,6 +174,7 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
     policies = _field_policies(settings)
     rules = _texts(settings.policies / "detections", "policies/detections", InvalidRule)
     watch = load_watch(rules, settings.never_ban, settings.lateness_seconds * 1_000_000)
+    check_sinks(settings.sinks)
     desk = load_plans(_texts(settings.runbooks, "runbooks", InvalidPlan), frozenset(collect(ROOMS)))
     _make_home(settings.home)
     with ExitStack() as undo:
@@ -166,36 +198,36 @@ def _assemble(
     model, rows, policies, watch, desk = loaded
     standing = Standing(anchor_store.say_standing)
     anchors, rounds = _anchors(settings, standing, clock)
+    witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, Courier())
     store, seal, fresh = _open(settings, clock, undo)
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
-        signer = bytes(hierarchy.system_secret(tx, "checkpoint_key", 32, clock()).expose())
-        log = Log(settings.origin, Ed25519PrivateKey.from_private_bytes(signer))
-        log.load(tx, clock())
-        log.anchors, anchors.publics = anchors, (log.verifier.public,)
-        standing.move(Phase.RECOVERING)
-        log.recover(tx, clock())
-        if standing.sound:
-            audit_store.expire_intents(tx)
+        signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
         doorkeeper.load(tx, clock())
         watch.load(tx, clock())
         desk.load(tx)
+        rerouted = any(sink_store.changed(tx, (plan.name for plan in settings.sinks)))
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
-    sources = Sources(settings.sources)
-    parts = {type(part): part for part in (vault, doorkeeper, watch, desk, recorder, sources, log, settings, store)}
-    presence = Presence(settings.database, lock.path, settings.home / "log")
-    parts |= {type(part): part for part in (standing, anchors, rounds, presence, Keeper(settings.home))}
+    sources, streams = Sources(settings.sources), Streams(settings.sinks)
+    presence = Presence(settings.database, lock.path)
+    known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
+    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence)}
+    log, publication, exports = parts[Log], parts[Publication], parts[Exports]
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
-    worker = _worker(gate, clock, settings, vault, desk)
-    _watch(worker, settings, log, standing, rounds)
+    worker = Worker(gate, clock, settings.heartbeat_milliseconds, lambda: standing.serving)
+    _room_loops(worker, vault, desk, exports)
+    _log_loops(worker, log, settings.checkpoint_seconds)
+    _signing_loops(worker, standing, publication, witnesses, two_steps=settings.anchor_file is not None)
+    _watch(worker, settings, log, rounds)
+    _send_on(streams, gate, worker)
     ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
@@ -205,11 +237,44 @@ def _assemble(
     hot = protocol(gate, settings.max_body_bytes, salts)
     guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, standing, fresh, closers)
     if standing.sound:
-        _record_start(guard)
-    for tenant in vault.lacking if standing.sound else ():
-        gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
+        _record_start(guard, vault.lacking, rerouted=rerouted)
     standing.move(Phase.SERVING)
     return guard
+
+
+def _signing(
+    settings: Settings,
+    clock: Callable[[], int],
+    store: Store,
+    hierarchy: Hierarchy,
+    outside: tuple[Anchors, Witnesses],
+    tx: Tx,
+) -> tuple[Any, ...]:
+    """The log, judged by what is outside, and what signs, watches and exports it."""
+    anchors, witnesses = outside
+    log_keys = _log_keys(settings, hierarchy)
+    log = _log(settings, hierarchy, log_keys, tx, clock())
+    log.load(tx, clock())
+    anchors.standing.move(Phase.RECOVERING)
+    anchors.publics = frozenset(checkpoint_store.ed25519_keys(tx))
+    log.anchors = anchors
+    log.recover(tx, clock())
+    publication = Publication(log, settings.checkpoint_seconds)
+    publication.load(tx)
+    trust = Trust(log, witnesses)
+    witnesses.contradicted = partial(_contradicted, store, log, anchors)
+    exports = Exports(store, log, trust, Shelf(settings.home / "exports"))
+    if anchors.standing.sound:  # of a store that was put back, open intents and files of exports are no leftovers
+        audit_store.expire_intents(tx)
+        exports.load(tx)
+    tiles = TileWatch(settings.home / FOLDER / str(incarnation(log.origin, log.first)))
+    return log, log_keys, publication, witnesses, trust, exports, tiles, Keeper(settings.home)
+
+
+def _contradicted(store: Store, log: Log, anchors: Anchors, claim: Claim) -> None:
+    """A witness shows a checkpoint of this log that contradicts it: judge it as an anchor's."""
+    with store.read() as tx:
+        anchors.hear(log.own(tx), claim.witness, claim.evidence)
 
 
 def _anchors(settings: Settings, standing: Standing, clock: Callable[[], int]) -> tuple[Anchors, Rounds]:
@@ -223,21 +288,18 @@ def _anchors(settings: Settings, standing: Standing, clock: Callable[[], int]) -
     return anchors, Rounds(minutes)
 
 
-def _watch(worker: Worker, settings: Settings, log: Log, standing: Standing, rounds: Rounds) -> None:
-    """The loops of anchors and files. With an anchor file a checkpoint is published in two steps."""
+def _watch(worker: Worker, settings: Settings, log: Log, rounds: Rounds) -> None:
+    """The loops of anchors and files."""
     worker.every(1, "services.watch", always)
     worker.every(0, "audit.resumed", lambda _now: rounds.resumption())
-    if settings.anchor_file:
-        worker.every(settings.checkpoint_seconds, "checkpoints.stage", _while(lambda: standing.sound, always))
-        worker.every(0, "checkpoints.adopt", _while(lambda: log.staged, always))
     if settings.time_stamps:
-        worker.every(1, "checkpoints.stamp", _while(lambda: standing.serving, lambda now: rounds.stamps(now, log.size)))
+        worker.every(1, "checkpoints.stamp", lambda now: rounds.stamps(now, log.size))
     if settings.worm:
-        worker.every(1, "checkpoints.copy", _while(lambda: standing.serving, lambda now: rounds.copies(now, log.size)))
+        worker.every(1, "checkpoints.copy", lambda now: rounds.copies(now, log.size))
 
 
-def _while(holds: Callable[[], bool], due: Due) -> Due:
-    return lambda now: due(now) if holds() else ()
+def _while_sound(standing: Standing, due: Due) -> Due:
+    return lambda now: due(now) if standing.sound else ()
 
 
 def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tuple[Store, Secret, bool]:
@@ -252,6 +314,40 @@ def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tupl
         if slots:
             return store, unseal(slots[0], slot), fresh
         return store, seal_new_store(tx, plan, slot, os.urandom, clock()), True
+
+
+def _log_keys(settings: Settings, hierarchy: Hierarchy) -> LogKeys:
+    return LogKeys(settings.origin, lambda tx, name, now: hierarchy.system_secret(tx, name, 32, now).expose())
+
+
+def _log(settings: Settings, hierarchy: Hierarchy, keys: LogKeys, tx: Tx, at_us: int) -> Log:
+    """The log with its keys, not loaded."""
+    seed = bytes(hierarchy.system_secret(tx, "receipt_key", 32, at_us).expose())
+    receipts = Ed25519PrivateKey.from_private_bytes(seed)
+    log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home))
+    if incarnation(origin := audit_store.read_origin(tx), log.first):
+        log.become(origin)
+    log.signers = keys.load(tx, at_us)
+    return log
+
+
+@contextmanager
+def offline(settings: Settings) -> Iterator[tuple[Store, Log, Files]]:
+    """Store and log of a home that no process serves, for repair: the log is not loaded, nothing of it was checked.
+
+    Raises:
+        StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey: see each. InvalidSetting: there is no store.
+    """
+    if not settings.database.exists():
+        raise InvalidSetting(f"Expected a guard database in {settings.home}, got none; give the right --home.")
+    with ExitStack() as undo:
+        undo.callback(ProcessLock(settings.home).release)
+        store, seal, _ = _open(settings, now_us, undo)
+        with store.write() as tx:
+            hierarchy = Hierarchy(seal, os.urandom)
+            log = _log(settings, hierarchy, _log_keys(settings, hierarchy), tx, now_us())
+        assert log.files is not None
+        yield store, log, log.files
 
 
 def _doors(
@@ -293,15 +389,44 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
     return retry_after
 
 
-def _worker(gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk) -> Worker:
-    worker = Worker(gate, clock, settings.heartbeat_milliseconds)
-    worker.every(0, "checkpoints.reread", always)
-    if not settings.anchor_file:  # with one, in two steps: see `_watch`
-        worker.every(settings.checkpoint_seconds, "checkpoints.publish", always)
-    worker.every(settings.checkpoint_seconds, "intents.sweep", always)
+def _room_loops(worker: Worker, vault: Vault, desk: Desk, exports: Exports) -> None:
     worker.every(0, "reencryptions.step", vault.due)
+    worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
-    return worker
+
+
+def _log_loops(worker: Worker, log: Log, seconds: int) -> None:
+    worker.every(0, "checkpoints.reread", always)
+    worker.every(seconds, "intents.sweep", always)
+    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
+    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
+    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
+
+
+def _signing_loops(
+    worker: Worker, standing: Standing, publication: Publication, witnesses: Witnesses, *, two_steps: bool
+) -> None:
+    """With an anchor file a checkpoint is published in two steps: the volume that it lies on may be slow."""
+    worker.every(
+        0, "checkpoints.stage" if two_steps else "checkpoints.publish", _while_sound(standing, publication.due)
+    )
+    if two_steps:
+        worker.every(0, "checkpoints.adopt", _while_sound(standing, publication.adopt_due))
+    worker.every(0, "clock.regression", publication.regressed)
+    worker.every(1, "checkpoints.tidy", publication.tidy_due)
+    worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
+
+
+def _send_on(streams: Streams, gate: Gate, worker: Worker) -> None:
+    actor = Actor("system:worker", PLATFORM, "system")
+
+    def call(name: str, request: Mapping[str, Any]) -> Any:
+        return gate.call_named(name, request, actor, "stream")
+
+    for stream in streams.open(call):
+        worker.alone(stream.plan.name, stream.step, stream.release)
+    if streams.sinks:
+        worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
 
 
 def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Callable[[], Mapping[str, bool]]:
@@ -320,11 +445,15 @@ def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Ca
     return ready
 
 
-def _record_start(guard: Guard) -> None:
+def _record_start(guard: Guard, lacking: Iterable[str], *, rerouted: bool) -> None:
     actor = Actor("system:worker", PLATFORM, "system")
     if not guard.log.size:
         guard.gate.call_named("log.created", {}, actor, "start")
     guard.gate.call_named("services.start", {"version": __version__, "fresh": guard.fresh}, actor, "start")
+    if rerouted:
+        guard.gate.call_named("sinks.declare", {}, actor, "start")
+    for tenant in lacking:
+        guard.gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
 
 
 def _access_policy(settings: Settings) -> tuple[str, Any]:

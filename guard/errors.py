@@ -245,6 +245,30 @@ class VerificationFailed(GuardError):
     code, title, kind = "GRD-AUDIT-003", "Verification failed", Kind.VERIFICATION
 
 
+class RangePruned(GuardError):
+    """The records were removed when their retention ended; `extra["min_index"]` is the first that is kept."""
+
+    code, title, kind = "GRD-AUDIT-410", "Range pruned", Kind.GONE
+
+
+class UnderHold(GuardError):
+    """An active legal hold forbids that anything is removed."""
+
+    code, title, kind = "GRD-AUDIT-409", "Legal hold", Kind.CONFLICT
+
+
+class SinkUnavailable(GuardError):
+    """A sink did not take records; they stay in the log and are sent again."""
+
+    code, title, kind = "GRD-AUDIT-041", "Sink unavailable", Kind.UNREACHABLE
+
+
+class IndexMismatch(GuardError):
+    """The search index says something of a record that the record does not say; `extra` names index and columns."""
+
+    code, title, kind = "GRD-AUDIT-042", "Search index altered", Kind.VERIFICATION
+
+
 # Standing: why the service takes nothing that needs a record
 
 

@@ -8,7 +8,7 @@ text could hold a value, so neither the caller nor the log sees it.
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -148,11 +148,16 @@ class Gate:
 
     # call
 
-    async def call(self, operation: Operation, request: Any, actor: Actor, request_id: str) -> Any:
-        """Run *operation*; returns its answer once its record is durable, raises its GuardError likewise."""
+    async def call(self, operation: Operation, request: Any, actor: Actor, request_id: str) -> Unit:
+        """Run *operation*; the unit, with its answer or its error, once its record is durable.
+
+        Raises:
+            Overloaded, StoreUnavailable: there is no record, so nothing was done.
+        """
         if operation.effect is Effect.EXTERNAL:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._doors.pool, self.call_sync, operation, request, actor, request_id)
+            context = self._context(actor, request_id)
+            return await loop.run_in_executor(self._doors.pool, self._external, operation, request, context)
         if operation.effect is Effect.READ:
             loop = asyncio.get_running_loop()
             unit = await loop.run_in_executor(self._doors.pool, self.begin, operation, request, actor, request_id)
@@ -160,14 +165,19 @@ class Gate:
             unit = self.begin(operation, request, actor, request_id)
         return await self.settle(unit)
 
-    async def settle(self, unit: Unit) -> Any:
-        """Wait until *unit* is durable; its answer or its error."""
-        if not unit.entries and unit.work is None:
-            return _outcome(unit)
-        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        unit.waiter = waiter
-        self._doors.pipeline.submit(unit)
-        return await waiter
+    async def settle(self, unit: Unit) -> Unit:
+        """Wait until *unit* is durable; the same unit.
+
+        Raises:
+            Overloaded, StoreUnavailable: as `Pipeline.submit`.
+        """
+        if unit.entries or unit.work is not None:
+            waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            unit.waiter = waiter
+            self._doors.pipeline.submit(unit)
+            await asyncio.wait([waiter])
+            waiter.exception()  # it is the unit's, which the caller looks at
+        return unit
 
     def submit(self, unit: Unit) -> None:
         """Queue *unit*, whose waiter is set; without a record its waiter is resolved at once.
@@ -183,8 +193,8 @@ class Gate:
     def call_sync(self, operation: Operation, request: Any, actor: Actor, request_id: str) -> Any:
         """As `call`, blocking the calling thread."""
         if operation.effect is Effect.EXTERNAL:
-            return self._external(operation, request, self._context(actor, request_id))
-        return self._durable(self.begin(operation, request, actor, request_id))
+            return _outcome(self._external(operation, request, self._context(actor, request_id)))
+        return _outcome(self._durable(self.begin(operation, request, actor, request_id)))
 
     def call_named(self, name: str, raw: Mapping[str, Any], actor: Actor, request_id: str) -> Any:
         """As `call_sync`, from an operation's name and a plain mapping; for loops and tests."""
@@ -262,30 +272,39 @@ class Gate:
         unit.vital = operation.vital
         return unit
 
-    def _durable(self, unit: Unit) -> Any:
-        if not unit.entries and unit.work is None:
-            return _outcome(unit)
-        return self._doors.pipeline.wait(unit)
+    def _durable(self, unit: Unit) -> Unit:
+        """As `settle`, blocking the calling thread."""
+        if unit.entries or unit.work is not None:
+            waiter: Future[Any] = Future()
+            unit.waiter = waiter
+            self._doors.pipeline.submit(unit)
+            waiter.exception()  # waits; it is the unit's, which the caller looks at
+        return unit
 
     # external effects: intent, call, outcome
 
-    def _external(self, operation: Operation, request: Any, context: Context) -> Any:
+    def _external(self, operation: Operation, request: Any, context: Context) -> Unit:
         try:
             self._limit(context)
             decision = self._allow(operation, request, context)
-            intent = self._record.entry(operation, request, context, decision, phase="intent")
+            intent = (
+                None if operation.exempt else self._record.entry(operation, request, context, decision, phase="intent")
+            )
         except GuardError as error:
             return self._durable(self._refusal(operation, request, context, error))
         except Exception as error:  # see begin
             unforeseen = _unforeseen(error, context.request_id)
             return self._durable(self._refusal(operation, request, context, unforeseen))
-        self._doors.pipeline.wait(Unit(work=lambda tx: self._open_intent(tx, intent)))
+        if intent is not None:
+            self._doors.pipeline.wait(Unit(work=lambda tx: self._open_intent(tx, intent)))
 
         def close(tx: Tx) -> Sequence[Entry]:
-            phase = "outcome" if self._doors.intents.close(tx, intent.id) else "late"
+            phase = "outcome" if intent is None or self._doors.intents.close(tx, intent.id) else "late"
             self._finish(tx, unit, context)
             error = unit.error if isinstance(unit.error, GuardError) else None
             kept = context.entries if error is None else [entry for entry in context.entries if entry.status != "ok"]
+            if intent is None:
+                return kept if error is None else [*kept, self._entry(operation, request, context, error)]
             return [*kept, self._entry(operation, request, context, error, phase=phase, intent=intent.id)]
 
         unit = Unit(work=close)
@@ -296,7 +315,9 @@ class Gate:
             unit.error = error
         except Exception as error:  # see begin
             unit.error = _unforeseen(error, context.request_id)
-        return self._doors.pipeline.wait(unit)
+        if intent is None and unit.error is None and not context.closing:
+            return unit  # nothing to change here and nothing to record
+        return self._durable(unit)
 
     def _finish(self, tx: Tx, unit: Unit, context: Context) -> None:
         """What an external operation changes here, in the transaction of its outcome."""

@@ -7,6 +7,7 @@ with a suggestion, never a silent default. No setting holds a key, a password or
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +27,11 @@ ENVIRONMENT = {
     "GUARD_ROOT_KEY_FILE": "root_key_file",
     "GUARD_NEVER_BAN": "never_ban",
 }
+MAX_WITNESSES = 12  # a reader must take 16 signatures of a note, and up to four are the log's own
+_WITNESS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}").fullmatch
+MAX_SINKS = 8  # a thread and a commit twice a second each
+MAX_SINK_SECONDS = 55  # an operator hears of a sink that stands still within a minute
+SINK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAX_FILE_BYTES = 1 << 20  # a configuration larger than this is some other file
 
 
@@ -48,6 +54,33 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """A witness of c2sp.org/tlog-witness: its name here, the prefix of its URLs, and its verifier key."""
+
+    name: str
+    url: str
+    vkey: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A receiver to which the log is sent as it grows; its plugin says which of the texts it needs.
+
+    `begin` is "first", the first record of the log, or "next", the first one after the sink was declared.
+    """
+
+    name: str
+    plugin: str
+    address: str = ""
+    path: str = ""
+    ca_file: str = ""
+    token_file: str = ""
+    begin: str = "first"
+    total_seconds: int = 30
+    alarm_seconds: int = 45
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one guard process. Sizes in bytes, times in the unit that the name ends with."""
 
@@ -60,6 +93,10 @@ class Settings:
     runbooks: Path = field(default_factory=lambda: bundled("runbooks"))
     never_ban: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    witness_quorum: int = 0
+    witness_seconds: int = 10
+    sinks: tuple[Sink, ...] = ()
     max_body_bytes: int = 4 << 20
     queue_limit: int = 4096
     requests_per_minute: int = 600_000
@@ -160,10 +197,17 @@ def _checked(values: dict[str, Any]) -> Settings:
     _check_texts(values)
     values["never_ban"] = tuple(_networks(values.get("never_ban", ())))
     values["sources"] = _sources(values.get("sources", ()))
+    values["witnesses"] = _witnesses(values.get("witnesses", ()))
+    values["sinks"] = _sinks(values.get("sinks", ()))
     for name, default in ((item.name, item.default) for item in fields(Settings)):
         if isinstance(default, int) and (type(values.get(name, 0)) is not int or values.get(name, 0) < 0):
             raise InvalidSetting(f"Expected a whole number >= 0 for {name}; correct it.")
     settings = replace(Settings(home=values["home"]), **values)
+    if settings.witness_quorum > len(settings.witnesses):
+        raise InvalidSetting(
+            f"Expected a witness_quorum of at most {len(settings.witnesses)}, the number of [[witnesses]], got "
+            f"{settings.witness_quorum}; lower it, or name more witnesses."
+        )
     if settings.port > 65535:  # noqa: PLR2004 - the largest TCP port
         raise InvalidSetting(f"Expected a port from 0 to 65535, got {settings.port}; choose another.")
     return settings
@@ -209,6 +253,60 @@ def _source(number: int, raw: object) -> Source:
     if not all(isinstance(text, str) for text in texts):
         raise InvalidSetting(f"Expected text everywhere in source {number}, and a table of columns; correct it.")
     return Source(**raw)
+
+
+def _witnesses(raw: object) -> tuple[Witness, ...]:
+    if not isinstance(raw, list | tuple) or len(raw) > MAX_WITNESSES:
+        raise InvalidSetting(f"Expected at most {MAX_WITNESSES} [[witnesses]] tables, got another form; correct it.")
+    found = tuple(_witness(number, one) for number, one in enumerate(raw, 1))
+    if len({one.name for one in found}) < len(found) or len({one.vkey for one in found}) < len(found):
+        raise InvalidSetting("Expected each witness once, got a name or vkey twice; one witness must not count double.")
+    return found
+
+
+def _witness(number: int, raw: object) -> Witness:
+    if isinstance(raw, Witness):
+        return raw
+    wanted = {item.name for item in fields(Witness)}
+    if not isinstance(raw, dict) or set(raw) != wanted or not all(isinstance(text, str) for text in raw.values()):
+        raise InvalidSetting(f"Expected witness {number} to have exactly the texts name, url and vkey; complete it.")
+    if not _WITNESS_NAME(raw["name"]) or raw["name"] == "none":
+        raise InvalidSetting(f"Expected a lower-case name of 1-64 characters for witness {number}; choose another.")
+    if not raw["url"].startswith(("http://", "https://")):
+        raise InvalidSetting(f"Expected the url of witness {raw['name']} to begin with https://; correct it.")
+    return Witness(raw["name"], raw["url"].rstrip("/"), raw["vkey"])
+
+
+def _sinks(raw: object) -> tuple[Sink, ...]:
+    if not isinstance(raw, list | tuple) or len(raw) > MAX_SINKS:
+        raise InvalidSetting(f"Expected at most {MAX_SINKS} [[sinks]] tables for sinks, got another form; correct it.")
+    found = tuple(_sink(number, one) for number, one in enumerate(raw, 1))
+    if len({one.name for one in found}) != len(found):
+        raise InvalidSetting("Expected a name of its own for each sink, got one twice; rename one of them.")
+    return found
+
+
+def _sink(number: int, raw: object) -> Sink:
+    if isinstance(raw, Sink):
+        return raw
+    known = {item.name: str if isinstance(item.default, str) else int for item in fields(Sink)}
+    known |= {"name": str, "plugin": str}
+    if not isinstance(raw, dict) or not {"name", "plugin"} <= set(raw):
+        raise InvalidSetting(f"Expected a name and a plugin for sink {number}; complete it.")
+    for name, value in raw.items():
+        if name not in known:
+            raise InvalidSetting(f"Unknown setting {name!r} in sink {number}{_suggest(name, known)}; correct it.")
+        if type(value) is not known[name]:
+            raise InvalidSetting(f"Expected {known[name].__name__} for {name} in sink {number}; correct it.")
+    sink = Sink(**raw)
+    if not SINK_NAME.fullmatch(sink.name) or sink.begin not in {"first", "next"}:
+        raise InvalidSetting(
+            f"Expected for sink {number} a name of lower-case letters, digits and hyphens, and begin = first or next; "
+            "correct it."
+        )
+    if not (0 < sink.total_seconds <= MAX_SINK_SECONDS and 0 < sink.alarm_seconds <= MAX_SINK_SECONDS):
+        raise InvalidSetting(f"Expected 1 to {MAX_SINK_SECONDS} for total_seconds and alarm_seconds of sink {number}.")
+    return sink
 
 
 def _suggest(name: str, known: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from guard.api import body as bodies
 from guard.api.asgi import REQUEST_ID_BYTES, SECURITY
 from guard.api.problem import REASONS, problem
-from guard.api.routes import encode
+from guard.api.routes import encode, evidence
 from guard.catalogue import Actor, Effect, Operation
 from guard.db.commit import Unit
 from guard.errors import GuardError
@@ -96,10 +96,10 @@ class Exchange:
         "_operation",
         "_protocol",
         "_request_id",
+        "_unit",
         "body",
         "disconnected",
         "keep_alive",
-        "message_event",
         "more_body",
         "response_complete",
     )
@@ -111,15 +111,20 @@ class Exchange:
         self._gate, self._operation, self._protocol, self._limit = gate, operation, via, limit
         self._request_id = "req_" + number
         self._actor: Actor | None = None
+        self._unit: Unit | None = None
         self._content_type = ""
         self.body = bytearray()
         self.more_body = True
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
-        self.message_event = self
 
     # what the protocol asks of a cycle
+
+    @property
+    def message_event(self) -> "Exchange":
+        """What the protocol tells of more body and of the end: this. Kept, it would be a cycle for the collector."""
+        return self
 
     def recognised(self) -> bool:
         """Whether the ordinary case is at hand: HTTP/1.1, kept open, a body within the limit, and a valid token."""
@@ -167,7 +172,7 @@ class Exchange:
             unit: Unit = gate.begin(self._operation, request, self._actor, self._request_id)
         except GuardError as error:
             unit = gate.refused(self._operation, error, self._request_id, self._actor)
-        unit.waiter = self
+        unit.waiter, self._unit = self, unit
         gate.submit(unit)
 
     def _unusual(self, work: Callable[[], None]) -> None:
@@ -200,7 +205,13 @@ class Exchange:
 
     def _write(self, head: bytes, content: bytes) -> None:
         close = b"" if self.keep_alive else b"connection: close\r\n"
-        tail = b"%brequest-id: %b\r\ncontent-length: %d\r\n\r\n" % (close, self._request_id.encode(), len(content))
+        lines = [f"{name}: {value}\r\n" for name, value in evidence(self._unit)] if self._unit is not None else ()
+        tail = b"%b%brequest-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            close,
+            "".join(lines).encode(),
+            self._request_id.encode(),
+            len(content),
+        )
         transport = self._protocol.transport
         transport.write(head + tail + content)
         self.response_complete = True

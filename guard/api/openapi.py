@@ -116,8 +116,9 @@ def _entry(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _content(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
-    if item.gives is Attachment:
-        return {"application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}}}
+    if issubclass(item.gives, Attachment):
+        kind = item.gives.documented
+        return {kind: {"schema": {"type": "string", "contentMediaType": kind}}}
     return {"application/json": {"schema": references[(item.gives, "serialization")]}}
 
 

@@ -3,7 +3,7 @@
 Law: 401 comes before the body is read, validation after it; the answer leaves after the record is durable.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from guard.api import body as bodies
 from guard.api.openapi import document
 from guard.api.problem import from_framework, problem
 from guard.catalogue import Operation
+from guard.db.commit import Unit
 from guard.errors import (
     GuardError,
     InvalidRequest,
@@ -76,17 +77,14 @@ def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
         try:
             actor = gate.identify(request.headers.get("authorization"), peer(request.scope))
         except Unauthenticated as error:
-            await gate.settle(gate.refused(operation, error, request_id))
-            raise
+            return _answer(await gate.settle(gate.refused(operation, error, request_id)), request_id)
         try:
             received = await _read(request, max_body_bytes)
             bodies.media_type(request.headers.get("content-type", ""), received)
             wanted = bodies.parse(operation, received, request.path_params, _query(request))
         except GuardError as error:
-            await gate.settle(gate.refused(operation, error, request_id, actor))
-            raise
-        answer = await gate.call(operation, wanted, actor, request_id)
-        return _response(answer)
+            return _answer(await gate.settle(gate.refused(operation, error, request_id, actor)), request_id)
+        return _answer(await gate.call(operation, wanted, actor, request_id), request_id)
 
     handle.__name__ = operation.operation_id
     return handle
@@ -105,10 +103,33 @@ def peer(scope: Mapping[str, Any]) -> str:
     return client[0] if client else "local"
 
 
+def _answer(unit: Unit, request_id: str) -> Response:
+    """The answer of a durable unit, or its problem; either names its record and promises that it is in the log."""
+    response = _response(unit.result) if unit.error is None else _problem(unit.error, request_id)
+    for name, value in evidence(unit):
+        response.headers[name] = value
+    return response
+
+
+def evidence(unit: Unit) -> Iterator[tuple[str, str]]:
+    """The headers that name the record of a durable unit and carry its receipt."""
+    receipt = unit.receipt()
+    if unit.record is not None and receipt is not None:
+        yield "guard-audit-id", unit.record.id
+        yield "guard-audit-receipt", receipt
+
+
 def _response(answer: Any) -> Response:
     if isinstance(answer, Attachment):
-        return FileResponse(answer.path, media_type=answer.media_type, filename=answer.file_name)
+        headers = {"etag": f'"{answer.sha256}"'} if answer.sha256 else {}
+        return FileResponse(answer.path, media_type=answer.media_type, filename=answer.file_name, headers=headers)
     return Response(encode(answer), media_type="application/json")
+
+
+def _problem(error: BaseException, request_id: str) -> Response:
+    known = error if isinstance(error, GuardError) else from_framework(500)
+    code, content, headers = problem(known, request_id)
+    return Response(content, status_code=code, headers=dict(headers))
 
 
 def _query(request: Request) -> Mapping[str, str]:
@@ -156,9 +177,10 @@ def _public(app: FastAPI, ready: Callable[[], Mapping[str, bool]], openapi: byte
 
 async def _refusal(request: Request, error: Exception) -> Response:
     known = error if isinstance(error, GuardError) else from_framework(getattr(error, "status_code", 500))
-    code, content, headers = problem(known, request.scope["guard.request_id"])
-    allowed = {"allow": _allowed(request)} if isinstance(known, MethodNotAllowed) else {}
-    return Response(content, status_code=code, headers=dict(headers) | allowed)
+    response = _problem(known, request.scope["guard.request_id"])
+    if isinstance(known, MethodNotAllowed):
+        response.headers["allow"] = _allowed(request)
+    return response
 
 
 def _allowed(request: Request) -> str:

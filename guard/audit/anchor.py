@@ -39,11 +39,17 @@ def named(first: str, number: int) -> str:
 
 def replaced_of(entry: bytes) -> list[Replaced]:
     """What a log's first record says that it follows; nothing where it is no `log.created` of a successor."""
-    body = orjson.loads(entry)["b"]
-    if body["action"] != "log.created":
+    try:
+        body = orjson.loads(entry)["b"]
+        left = body.get("data", {}).get("replaced", []) if body.get("action") == "log.created" else []
+        return [(one["origin"], one["size"], base64.b64decode(one["root"])) for one in left]
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):  # damaged, so it vouches for nothing
         return []
-    left = body.get("data", {}).get("replaced", [])
-    return [(one["origin"], one["size"], base64.b64decode(one["root"])) for one in left]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,22 @@
 """What the catalogue lists of anchors: signing in two steps, time-stamps, copies, the first record, and the watch."""
 
 import base64
+from functools import partial
 from typing import Any
 
-from guard.audit import stamp_store, store
+from guard.audit import export_store, stamp_store, store
 from guard.audit.anchor_settings import Authority
 from guard.audit.anchors import Anchors
 from guard.audit.checkpoint import Head
+from guard.audit.export_work import Exports
 from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
+from guard.audit.publication import Publication
 from guard.audit.rounds import Rounds
+from guard.audit.signers import LogKeys
 from guard.audit.standing import Reason, Standing
+from guard.audit.tile_watch import TileWatch
+from guard.audit.trust import Trust
 from guard.catalogue import Context, Effect, operation
 from guard.db.engine import Store
 from guard.db.presence import Presence
@@ -33,11 +39,11 @@ ROOM_AGAIN = 5  # quarters of `minimum_free_bytes` that must be free before the 
 def watch_service(ctx: Context, request: wire.Watch) -> wire.Watched:
     """Look whether the files in use are still there and the disk has room."""
     del request
-    presence, standing = ctx.part(Presence), ctx.part(Standing)
-    lost = presence.lost(ctx.part(Rounds).min_index)
+    standing, log = ctx.part(Standing), ctx.part(Log)
+    lost = ctx.part(Presence).lost() or ctx.part(TileWatch).lost(lambda: log.in_files)
     if lost:
         standing.trip(Reason.FILE_LOST, lost)
-    free, wanted = presence.free_bytes(), ctx.part(Settings).minimum_free_bytes
+    free, wanted = ctx.part(Presence).free_bytes(), ctx.part(Settings).minimum_free_bytes
     if free < wanted:
         standing.trip(Reason.DISK_LOW, f"{free} bytes are free, minimum_free_bytes asks for {wanted}.")
     elif standing.low and free * 4 >= wanted * ROOM_AGAIN:
@@ -88,7 +94,7 @@ def create_log(ctx: Context, request: wire.CreateLog) -> wire.LogCreated:
         raise Conflict(f"Expected a log without records, got one of {log.size}; it has its first record already.")
     ctx.note(
         origin=log.origin,
-        vkeys=[log.verifier.encode()],
+        vkeys=[one.verifier.encode() for one in log.signers],
         limits={"queue": settings.queue_limit, "body_bytes": settings.max_body_bytes},
     )
     return wire.LogCreated(origin=log.origin, follows=left)
@@ -99,10 +105,13 @@ def _succeed(ctx: Context, log: Log) -> None:
     standing, anchors = ctx.part(Standing), ctx.part(Anchors)
     if standing.reason not in {Reason.ROLLBACK_DETECTED, Reason.FORK_DETECTED}:
         raise Conflict("Expected a log that an anchor contradicts, but none does; there is nothing to fork from.")
-    own = log.own(ctx.tx)
+    own, exports = log.own(ctx.tx), ctx.part(Exports)
     heads = [one.head for one in anchors.answered] + [own.head]
     replaced = list({(one.origin, one.size, one.root): one for one in heads}.values())
-    folder = ctx.part(Keeper).keep(ctx.tx, log)
+    folder = ctx.part(Keeper).keep(ctx.tx, log, ctx.part(Trust))
+    signed = store.last_checkpoint(ctx.tx, log.origin)
+    ctx.part(LogKeys).succeed(ctx.tx, log.successor, signed[0].checkpoint.size if signed else 0, ctx.now_us)
+    stopped = export_store.fail_open(ctx.tx, f"The log {log.origin} ended; export the next one.", ctx.now_us)
     log.succeed(ctx.tx, ctx.now_us, [(one.origin, one.size, one.root) for one in replaced])
     ctx.note(
         old_origin=own.head.origin,
@@ -113,6 +122,9 @@ def _succeed(ctx: Context, log: Log) -> None:
         replaced=[_left(one) for one in replaced],
     )
     ctx.after_commit(standing.mended)
+    ctx.after_commit(ctx.part(Publication).restart)
+    for export in stopped:
+        ctx.after_commit(partial(exports.stop, export))
 
 
 def _left(head: Any) -> dict[str, Any]:
@@ -147,7 +159,7 @@ def stage_checkpoint(ctx: Context, request: wire.StageCheckpoint) -> wire.Staged
 def adopt_checkpoint(ctx: Context, request: wire.PublishStaged) -> wire.Staged:
     """Publish the checkpoint that was signed and anchored."""
     del request
-    return wire.Staged(changed=ctx.part(Log).publish_staged(ctx.tx))
+    return wire.Staged(changed=ctx.part(Publication).publish_staged(ctx))
 
 
 @operation(

@@ -1,4 +1,4 @@
-"""The anchor file: the latest signed note on another volume, replaced by compare-and-swap; and evidence in the home.
+"""The anchor file: the latest signed note on another volume, replaced by compare-and-swap; and findings in the home.
 
 Law: the file is made by hand and never by the service, so that its absence is found and not mended. A swap changes
 nothing unless the file still holds the old note, writes the slot that is not current, and returns after fsync: a torn
@@ -137,8 +137,8 @@ def _sync_directory(path: Path) -> None:
 
 
 def keep_evidence(home: PurePath, name: str, files: Mapping[str, str]) -> Path:
-    """Keep *files* in `<home>/evidence/<name>`; what is there already stays as it is, so a restart adds nothing."""
-    folder = Path(home) / "evidence" / name
+    """Keep *files* in `<home>/findings/<name>`; what is there already stays as it is, so a restart adds nothing."""
+    folder = Path(home) / "findings" / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, text in files.items():

@@ -5,7 +5,7 @@ service read-only; so does one that holds more than the store, or another histor
 signing and publishing, so a note that left this process is in the anchor before anybody sees it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -40,11 +40,14 @@ class Anchors:
     worm: Worm | None = None
     authorities: tuple[Authority, ...] = ()
     required: int = 0
-    publics: tuple[bytes, ...] = ()
+    publics: frozenset[bytes] = frozenset()  # every Ed25519 key that the log ever had
     answered: list[Anchored] = field(default_factory=list)
 
-    def check(self, own: Own) -> None:
-        """At the start: read every anchor outside the store and judge the log by it; trips the standing."""
+    def check(self, own: Own, shown: Mapping[str, str] | None = None) -> None:
+        """At the start: read every anchor outside the store and judge the log by it; trips the standing.
+
+        *shown* are notes that witnesses showed before, by the witness's name: they count no anchor, and hold as ever.
+        """
         self.answered = []
         answers = 0
         for read in (self._from_file, self._from_worm):
@@ -53,6 +56,8 @@ class Anchors:
             if answer:
                 self.answered.append(answer[0])
                 self.judge(own, answer[0])
+        for witness, text in (shown or {}).items():
+            self.hear(own, witness, text)
         if answers < self.required and self.standing.sound:
             detail = f"{answers} of the {self.required} anchors that anchors_required asks for answered."
             self.standing.trip(Reason.ANCHOR_MISSING, detail)
@@ -91,6 +96,16 @@ class Anchors:
         finding = anchor.judge(own.head, self.first, own.root_at, found, own.replaced)
         if finding is not None:
             self.accuse(finding, own)
+
+    def hear(self, own: Own, witness: str, text: str) -> None:
+        """Judge the log by a checkpoint of it that a witness showed; one that none of its keys signed says nothing."""
+        try:
+            seen = self.opened(f"witness {witness}", text)
+        except (InvalidInput, VerificationFailed) as error:
+            anchor_store.say("no_checkpoint_of_this_log", place=f"witness {witness}", detail=error.detail)
+            return
+        self.answered.append(seen)
+        self.judge(own, seen)
 
     def accuse(self, finding: Finding, own: Own) -> None:
         """Keep the two notes as evidence and take nothing more."""

@@ -4,16 +4,20 @@ Law: a half-written archive is never found under its name; equal logs give equal
 """
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from guard.audit import verify
+from guard.audit import verifier as sources
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
 FILE_MODE = 0o644 << 16
+UNIX = 3  # the system that a member says it comes from, whatever system this is
 BLOCK_BYTES = 1 << 20
+VERIFIER = "verify.pyz"
+VERIFIER_MAIN = "import sys\n\nfrom verifier.command import main\n\nsys.exit(main(sys.argv[1:]))\n"
 
 
 def write(path: Path, parts: Iterable[tuple[str, bytes]]) -> str:
@@ -43,8 +47,21 @@ def _write(temporary: Path, parts: Iterable[tuple[str, bytes]]) -> None:
 
 
 def verifier() -> bytes:
-    """The text of the offline verifier, which every archive carries as `verify.py`."""
-    return Path(verify.__file__).read_bytes()
+    """The offline verifier as one file, a zipapp, which every archive carries: `python3 verify.pyz PATH`.
+
+    Its members are not packed, so that equal sources give equal bytes under every release of zlib, and so that a reader
+    finds the text in the file as it is.
+    """
+    folder = Path(sources.__file__).parent
+    members = {f"verifier/{path.name}": path.read_bytes() for path in folder.glob("*.py") if path.stem != "__main__"}
+    content = io.BytesIO()
+    content.write(b"#!/usr/bin/env python3\n")
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in sorted({"__main__.py": VERIFIER_MAIN.encode(), **members}.items()):
+            member = zipfile.ZipInfo(name, FIXED_TIME)
+            member.create_system, member.external_attr = UNIX, FILE_MODE
+            archive.writestr(member, text)
+    return content.getvalue()
 
 
 def _sync_directory(path: Path) -> None:

@@ -14,7 +14,7 @@ from guard.audit import checkpoint, note
 from guard.audit.checkpoint import Checkpoint
 from guard.audit.note import VerifierKey
 from guard.audit.tiles import MAX_LEVEL, WIDTH, Tile, encode_bundle, tile_bytes
-from guard.audit.tree import Edge, leaf_hash, root_of
+from guard.audit.tree import HASH_BYTES, Edge, leaf_hash, root_of
 from guard.errors import InvalidInput, VerificationFailed
 
 FOLDERS = ("tile/", "checkpoints/", "proofs/")
@@ -32,12 +32,15 @@ def layout(
     *,
     proofs: Mapping[int, bytes] | None = None,
     documents: Mapping[str, bytes] | None = None,
+    first: int = 0,
 ) -> Iterator[Part]:
     """Path and content of each file, in the order in which they are to be written.
 
     `notes` are signed checkpoints of this log; the largest becomes `checkpoint` and fixes the size, the others go to
     `checkpoints/<size>`. `entries` and `leaves` (the stored leaf hashes) run from index 0 in order; what lies beyond
-    the size is not read. `proofs` are tlog-proof texts by index, `documents` further files by path, such as a README.
+    the size is not read. Of a pruned log `entries` run from `first` on, a multiple of 256; there are no bundles before
+    that, and the manifest says so as `min_index`. `proofs` are tlog-proof texts by index, `documents` further files by
+    path, such as a README.
     Signatures are not checked here: the verifier does that.
 
     Raises:
@@ -47,7 +50,7 @@ def layout(
     """
     heads = _heads(origin, notes)
     head, signed = heads.pop()
-    yield from _tree(head, entries, leaves)
+    yield from _tree(head, entries, leaves, first)
     small = {"policy.txt": policy.encode()}
     small |= {f"checkpoints/{older.size}": data for older, data in heads}
     small |= {f"proofs/{index}.tlog-proof": data for index, data in sorted((proofs or {}).items())}
@@ -56,8 +59,21 @@ def layout(
             raise InvalidInput(f"Expected a document under a name of its own, got {path}, which is the log's.")
         small[path] = data
     yield from small.items()
-    yield "manifest.json", manifest(head, small | {"checkpoint": signed})
+    yield "manifest.json", manifest(head, small | {"checkpoint": signed}, first)
     yield "checkpoint", signed
+
+
+def leaf_tiles(first: int, hashes: bytes) -> Iterator[tuple[str, bytes]]:
+    """The tiles of the lowest level that hold these leaf hashes, of which the first has index *first*."""
+    for at in range(0, len(hashes), WIDTH * HASH_BYTES):
+        tile = hashes[at : at + WIDTH * HASH_BYTES]
+        n = (first + at // HASH_BYTES) // WIDTH
+        yield Tile(0, n, len(tile) // HASH_BYTES).path(), tile_bytes(cut(tile))
+
+
+def cut(hashes: bytes | bytearray) -> list[bytes]:
+    """Hashes that stand one after the other."""
+    return [bytes(hashes[at : at + HASH_BYTES]) for at in range(0, len(hashes), HASH_BYTES)]
 
 
 def policy_text(keys: Iterable[VerifierKey]) -> str:
@@ -65,14 +81,16 @@ def policy_text(keys: Iterable[VerifierKey]) -> str:
     return "".join(f"log {key.encode()}\n" for key in keys) + "quorum none\n"
 
 
-def manifest(head: Checkpoint, files: Mapping[str, bytes]) -> bytes:
+def manifest(head: Checkpoint, files: Mapping[str, bytes], first: int = 0) -> bytes:
     """The manifest of the files that the root does not cover: canonical JSON with the SHA-256 of each in hex."""
-    content = {
+    content: dict[str, object] = {
         "files": {path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
         "origin": head.origin,
         "root": head.text().split("\n")[2],
         "size": head.size,
     }
+    if first:
+        content["min_index"] = first
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -91,23 +109,39 @@ def _heads(origin: str, notes: Sequence[bytes]) -> list[tuple[Checkpoint, bytes]
     return [found[size] for size in sorted(found)]
 
 
-def _tree(head: Checkpoint, entries: Iterable[bytes], leaves: Iterable[bytes]) -> Iterator[Part]:
+def _tree(head: Checkpoint, entries: Iterable[bytes], leaves: Iterable[bytes], first: int) -> Iterator[Part]:
     levels: list[list[bytes]] = [[] for _ in range(MAX_LEVEL + 1)]
-    source = _matched(head.size, entries, leaves)
-    for n in range(-(-head.size // WIDTH)):
-        pairs = list(islice(source, WIDTH))
-        levels[0] = [leaf for _, leaf in pairs]
-        yield Tile(None, n, len(pairs)).path(), encode_bundle(entry for entry, _ in pairs)
-        yield from _full_tiles(levels, n)
+    yield from bundles(levels, 0, _matched(head.size, entries, leaves, first))
     edge = Edge(head.size, tuple(peak for level in reversed(levels) for peak in Edge().extend(level).peaks))
     if edge.root() != head.root:
         raise VerificationFailed(
             f"The root of the {head.size} entries is not the one that the checkpoint signs; nothing was exported.",
             size=head.size,
         )
+    yield from unfinished(levels, head.size)
+
+
+def bundles(levels: list[list[bytes]], first: int, source: Iterable[tuple[bytes, bytes]]) -> Iterator[Part]:
+    """The bundles of (entry, leaf hash) pairs from tile number *first*, and each tile that they fill.
+
+    `levels` are the hashes of the unfinished tile of each level before them, and after the last one those after them.
+    Of a pruned bundle only the hashes are left: its entries are empty, and none is written.
+    """
+    pairs = iter(source)
+    n = first
+    while tile := list(islice(pairs, WIDTH)):
+        levels[0] = [leaf for _, leaf in tile]
+        if tile[0][0]:
+            yield Tile(None, n, len(tile)).path(), encode_bundle(entry for entry, _ in tile)
+        yield from _full_tiles(levels, n)
+        n += 1
+
+
+def unfinished(levels: Sequence[Sequence[bytes]], size: int) -> Iterator[Part]:
+    """The last tile of each level of a log of this size, where it is not full."""
     for level, hashes in enumerate(levels):
         if hashes:
-            yield Tile(level, head.size >> (8 * (level + 1)), len(hashes)).path(), tile_bytes(hashes)
+            yield Tile(level, size >> (8 * (level + 1)), len(hashes)).path(), tile_bytes(hashes)
 
 
 def _full_tiles(levels: list[list[bytes]], n: int) -> Iterator[Part]:
@@ -119,9 +153,10 @@ def _full_tiles(levels: list[list[bytes]], n: int) -> Iterator[Part]:
         levels[level] = []
 
 
-def _matched(size: int, entries: Iterable[bytes], leaves: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    count = 0
-    for entry, leaf in islice(zip(entries, leaves, strict=False), size):
+def _matched(size: int, entries: Iterable[bytes], leaves: Iterable[bytes], first: int) -> Iterator[tuple[bytes, bytes]]:
+    known, count = iter(leaves), first
+    yield from ((b"", leaf) for leaf in islice(known, first))
+    for entry, leaf in islice(zip(entries, known, strict=False), size - first):
         if leaf_hash(entry) != leaf:
             raise VerificationFailed(
                 f"Entry {count} does not match its stored leaf hash: one of them was changed after it was logged.",

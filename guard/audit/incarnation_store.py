@@ -1,7 +1,8 @@
 """Keeps an incarnation of the log that ends as a log directory below the home, verified before anything is cleared.
 
 Law: nothing is signed for the log that ends, since its history is in doubt: what lies behind its last checkpoint is
-kept under `unsigned/` and vouched for by the next log's first record. The directory appears under its name only when
+kept under `unsigned/` and vouched for by the next log's first record. Pruned records have left their hashes, and those
+are kept. The directory appears under its name only when
 every file of it is on disk, and the offline verifier, which shares no code with the writer, finds no fault in it.
 """
 
@@ -10,9 +11,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from guard.audit import store, verify
-from guard.audit.export import layout, policy_text
+from guard.audit import checkpoint_store, stamp_store, store
+from guard.audit.export import layout
 from guard.audit.log import Log
+from guard.audit.trust import Trust
+from guard.audit.verifier.command import verify
 from guard.db.engine import Tx
 from guard.errors import StoreDamaged
 
@@ -23,7 +26,7 @@ class Keeper:
     def __init__(self, home: Path) -> None:
         self._folder = home / "log"
 
-    def keep(self, tx: Tx, log: Log) -> str:
+    def keep(self, tx: Tx, log: Log, trust: Trust) -> str:
         """Write the whole log of the store; the folder's name below the home.
 
         Raises:
@@ -35,7 +38,7 @@ class Keeper:
         target, temporary = self._folder / name, self._folder / f"{name}.part"
         if not target.exists():
             shutil.rmtree(temporary, ignore_errors=True)
-            _write(temporary, _parts(tx, log, size, notes))
+            _write(temporary, _parts(tx, log, trust, notes))
             if notes:
                 _verified(temporary, log.verifier.encode())
             temporary.rename(target)
@@ -45,15 +48,16 @@ class Keeper:
         return f"log/{name}"
 
 
-def _parts(tx: Tx, log: Log, size: int, notes: list[tuple[int, str]]) -> Iterator[tuple[str, bytes]]:
+def _parts(tx: Tx, log: Log, trust: Trust, notes: list[tuple[int, str]]) -> Iterator[tuple[str, bytes]]:
     reader = log.reader(tx)
-    signed = notes[-1][0] if notes else 0
+    size, first, signed = reader.span.size, reader.span.first, notes[-1][0] if notes else 0
     rest = {f"unsigned/{at}.json": entry for at, entry in enumerate(reader.entries(signed, size), signed)}
     if not notes:
         return iter(rest.items())
-    texts = [text.encode() for _, text in notes]
-    policy = policy_text([log.verifier])
-    return layout(log.origin, texts, reader.entries(0, signed), reader.leaves(signed), policy, documents=rest)
+    texts = [checkpoint_store.cosigned(tx, at, text).encode() for at, text in notes]
+    rest |= {"ranges.json": trust.ranges(tx)} | dict(stamp_store.documents(tx))
+    entries, policy = reader.entries(first, signed), trust.policy(tx, signed)
+    return layout(log.origin, texts, entries, reader.leaves(signed), policy, documents=rest, first=first)
 
 
 def _write(folder: Path, parts: Iterable[tuple[str, bytes]]) -> None:
@@ -73,7 +77,7 @@ def _write(folder: Path, parts: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _verified(folder: Path, vkey: str) -> None:
-    report = verify.verify(folder, vkeys=[vkey])
+    report = verify(folder, vkeys=[vkey])
     if report.faults:
         raise StoreDamaged(
             f"Expected the log that ends to verify, but it has {len(report.faults)} faults, the first: "

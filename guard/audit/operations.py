@@ -1,24 +1,22 @@
 """What the catalogue lists of the audit room."""
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 
-from guard.audit import archive, store
+from guard.audit import checkpoint_store, search, search_store, store
 from guard.audit.checkpoint import Head, Verdict
-from guard.audit.export import layout, policy_text
 from guard.audit.log import Log
 from guard.audit.proof import LogProof
+from guard.audit.publication import Publication
 from guard.audit.reader import Reader
 from guard.audit.recorder import Recorder
 from guard.audit.tree import consistency_proof, inclusion_proof
-from guard.catalogue import PLATFORM, Actor, Context, Effect, operation
-from guard.db.engine import Store, Tx
-from guard.errors import Conflict, InternalError, InvalidRequest, NotFound
-from guard.settings import Settings
+from guard.audit.trust import Trust
+from guard.catalogue import Actor, Context, Effect, operation
+from guard.errors import Conflict, InvalidRequest, NotFound
 from guard.wire import audit as wire
-from guard.wire.model import Attachment, Nothing
+from guard.wire.model import Nothing
 
+MAX_PROVEN = 100  # hits with proofs in a page: about 1 kB of record and 4 kB of proof each
 SWEEP_LIMIT = 100  # intents closed at a time
 
 
@@ -29,13 +27,18 @@ SWEEP_LIMIT = 100  # intents closed at a time
     gives=wire.RecordList,
     effect=Effect.READ,
     resource="audit/{tenant}/records",
-    audit=("action", "limit"),
+    audit=("action", "limit", "outcome", "allowed", "from_us", "to_us", "proof"),
 )
 def list_records(ctx: Context, request: wire.ListRecords) -> wire.RecordList:
-    """List records, newest first; looking is a record too."""
-    found = store.list_records(ctx.tx, ctx.tenant_for(request.tenant), request)
-    full = len(found) == request.limit
-    return wire.RecordList(data=found, next=found[-1].index if full else None)
+    """List records, newest first, on request with a proof each; looking is a record too."""
+    if request.proof and request.limit > MAX_PROVEN:
+        raise InvalidRequest(f"Expected a limit of at most {MAX_PROVEN} with proofs, got more; ask page by page.")
+    hits = search_store.search(ctx.tx, ctx.tenant_for(request.tenant), request, request.before, request.limit)
+    found = [search.view(hit) for hit in hits]
+    if request.proof:
+        reader, (head, note) = ctx.part(Log).reader(ctx.tx), _latest(ctx)
+        found = [search.proven(hit, reader, head.checkpoint, note) for hit in hits]
+    return wire.RecordList(data=found, next=hits[-1].idx if len(hits) == request.limit else None)
 
 
 @operation(
@@ -50,11 +53,12 @@ def list_records(ctx: Context, request: wire.ListRecords) -> wire.RecordList:
 )
 def prove_record(ctx: Context, request: wire.ProveRecord) -> wire.RecordProof:
     """Give a record's exact bytes and its inclusion proof under the latest checkpoint."""
-    entry = store.find_record(ctx.tx, ctx.tenant_for(request.tenant), request.index)
-    if entry is None:
+    tenant, reader = ctx.tenant_for(request.tenant), ctx.part(Log).reader(ctx.tx)
+    if request.index >= reader.span.first and not store.has_record(ctx.tx, tenant, request.index):
         raise NotFound(f"Expected the index of a record of this tenant, got {request.index}; see guard audit list.")
+    entry = reader.entry(request.index)
     head, note = _latest(ctx)
-    proof = _proof(ctx.part(Log).reader(ctx.tx), request.index, head, note)
+    proof = _proof(reader, request.index, head, note)
     return wire.RecordProof(index=request.index, entry=entry.decode(), proof=proof.decode())
 
 
@@ -67,9 +71,8 @@ def prove_record(ctx: Context, request: wire.ProveRecord) -> wire.RecordProof:
     resource="audit/all/checkpoints",
 )
 def latest_checkpoint(ctx: Context, request: wire.ReadCheckpoint) -> wire.CheckpointView:
-    """Give the latest signed checkpoint."""
-    del request
-    head, note = _latest(ctx)
+    """Give the latest signed checkpoint, or the latest that enough witnesses cosigned."""
+    head, note = ctx.part(Trust).checkpoint(ctx.tx) if request.witnessed else _latest(ctx)
     return _view(ctx, head, note)
 
 
@@ -87,7 +90,7 @@ def latest_checkpoint(ctx: Context, request: wire.ReadCheckpoint) -> wire.Checkp
 def publish_checkpoint(ctx: Context, request: wire.PublishCheckpoint) -> wire.CheckpointView:
     """Sign a checkpoint over everything committed so far."""
     del request
-    head, note, verdict = ctx.part(Log).publish(ctx.tx, ctx.now_us)
+    head, note, verdict = ctx.part(Publication).publish(ctx)
     if verdict is Verdict.CLOCK_REGRESSION or not note:
         raise Conflict("The clock is behind the last checkpoint, so none was signed; set the clock right.")
     return _view(ctx, head, note)
@@ -128,72 +131,6 @@ def prove_consistency(ctx: Context, request: wire.ProveConsistency) -> wire.Cons
 
 
 @operation(
-    "exports.create",
-    "POST /api/v1/audit/exports",
-    takes=wire.CreateExport,
-    gives=wire.ExportView,
-    effect=Effect.EXTERNAL,
-    resource="audit/all/exports",
-    example={"prove": [0]},
-)
-def create_export(ctx: Context, request: wire.CreateExport) -> wire.ExportView:
-    """Write the whole log as an archive that `guard verify` checks offline."""
-    if ctx.tenant != PLATFORM:
-        raise NotFound("The whole log holds every tenant's records, so only the platform's auditors export it.")
-    log = ctx.part(Log)
-    export_id = ctx.new_id("exp")
-    path = ctx.part(Settings).home / "exports" / f"{export_id}.zip"
-    with ctx.part(Store).read() as tx:
-        latest = store.last_checkpoint(tx, log.origin)
-        if latest is None:
-            raise Conflict("Expected a checkpoint to export under, got none yet; try again in a second.")
-        sha256 = archive.write(path, _parts(tx, log, latest[0], latest[1], request.prove))
-    checkpoint = latest[0].checkpoint
-    view = wire.ExportView(
-        id=export_id,
-        size=checkpoint.size,
-        root=base64.b64encode(checkpoint.root).decode(),
-        sha256=sha256,
-        created_by=ctx.actor.subject,
-        created_us=ctx.now_us,
-    )
-    ctx.note(export=export_id, size=view.size)
-    ctx.at_outcome(lambda tx: store.add_export(tx, view, PLATFORM, str(path)))
-    return view
-
-
-@operation(
-    "exports.list",
-    "GET /api/v1/audit/exports",
-    takes=wire.ListExports,
-    gives=wire.ExportList,
-    effect=Effect.READ,
-    resource="audit/all/exports",
-)
-def list_exports(ctx: Context, request: wire.ListExports) -> wire.ExportList:
-    """List finished exports."""
-    del request
-    return wire.ExportList(data=store.list_exports(ctx.tx, ctx.tenant))
-
-
-@operation(
-    "exports.download",
-    "GET /api/v1/audit/exports/{export}/archive",
-    takes=wire.DownloadExport,
-    gives=Attachment,
-    effect=Effect.READ,
-    resource="audit/all/exports",
-    audit=("export",),
-)
-def download_export(ctx: Context, request: wire.DownloadExport) -> Attachment:
-    """Download an export as a zip archive."""
-    path = store.export_path(ctx.tx, ctx.tenant, request.export)
-    if path is None or not Path(path).is_file():
-        raise NotFound(f"Expected the id of an export, got {request.export}; see guard audit exports.")
-    return Attachment(path=path, file_name=f"{request.export}.zip", media_type="application/zip")
-
-
-@operation(
     "intents.sweep",
     None,
     takes=wire.SweepIntents,
@@ -219,7 +156,7 @@ def _latest(ctx: Context) -> tuple[Head, str]:
     found = store.last_checkpoint(ctx.tx, ctx.part(Log).origin)
     if found is None:
         raise Conflict("Expected a signed checkpoint, got none yet; try again in a second.")
-    return found
+    return found[0], checkpoint_store.cosigned(ctx.tx, found[0].checkpoint.size, found[1])
 
 
 def _view(ctx: Context, head: Head, note: str) -> wire.CheckpointView:
@@ -240,22 +177,6 @@ def _proof(reader: Reader, index: int, head: Head, note: str) -> bytes:
     return LogProof(index, tuple(hashes), note.encode()).encode()
 
 
-def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterator[tuple[str, bytes]]:
-    size = head.checkpoint.size
-    if size == 0:
-        raise InternalError("A checkpoint of an empty log was published.")
-    reader = log.reader(tx)
-    return layout(
-        log.origin,
-        [text.encode() for _, text in store.checkpoint_notes(tx, size)],
-        reader.entries(0, size),
-        reader.leaves(size),
-        policy_text([log.verifier]),
-        proofs={index: _proof(reader, index, head, note) for index in prove},
-        documents={"verify.py": archive.verifier()},
-    )
-
-
 @operation(
     "services.start",
     None,
@@ -267,6 +188,7 @@ def _parts(tx: Tx, log: Log, head: Head, note: str, prove: list[int]) -> Iterato
 )
 def start_service(ctx: Context, request: wire.StartService) -> Nothing:
     """Record that the service started."""
-    ctx.note(origin=ctx.part(Log).origin, size=ctx.part(Log).size)
+    log = ctx.part(Log)
+    ctx.note(origin=log.origin, size=log.size, receipts=log.receipts.verifier.encode())
     del request
     return Nothing()

@@ -22,7 +22,6 @@ class Rounds:
         self._next_us = dict.fromkeys(minutes, 0)
         self._done = dict.fromkeys(minutes, -1)
         self.room_again = False
-        self.min_index = 0
 
     def done(self, kind: str, size: int) -> None:
         """The checkpoint of this size went out."""

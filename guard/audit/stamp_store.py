@@ -6,6 +6,7 @@ note as it was first published. What is kept here lies in the database that it s
 anchor against a rollback.
 """
 
+from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,12 @@ def latest(tx: Tx) -> list[Any]:
 def stamps(tx: Tx) -> list[Any]:
     """Every row, by kind and size."""
     return list(tx.execute(select(audit_anchors).order_by(audit_anchors.c.kind, audit_anchors.c.size)))
+
+
+def documents(tx: Tx) -> Iterator[tuple[str, bytes]]:
+    """Every token beside the exact bytes that it is over, as files of a log directory."""
+    for row in stamps(tx):
+        if row.proof is not None:
+            name = f"tsa/{row.size}.{row.kind.partition(':')[2]}"
+            yield f"{name}.checkpoint", row.note.encode()
+            yield f"{name}.tsr", row.proof

@@ -1,33 +1,33 @@
-"""Rows of the log: entries, search index, full tiles, head, checkpoints, open intents, exports. Transaction first."""
+"""Rows of the log: entries, search index, full tiles, head, checkpoints, open intents. Transaction first."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import Update, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from guard.audit.checkpoint import Checkpoint, Head
-from guard.audit.tiles import WIDTH
-from guard.audit.tree import HASH_BYTES, Edge, Node, root_of
+from guard.audit.tree import Edge
 from guard.db.commit import Entry
 from guard.db.engine import Tx
 from guard.db.schema import (
     audit_anchors,
     audit_archive,
     audit_checkpoints,
+    audit_clock_requests,
     audit_cosignatures,
     audit_entries,
-    audit_exports,
     audit_head,
     audit_index,
     audit_open_intents,
+    audit_sinks,
     audit_tenants,
     audit_tiles,
+    audit_witnesses,
 )
 from guard.errors import InvalidInput, StoreDamaged
-from guard.wire.audit import ExportView, ListRecords, RecordView
 
 PAGE = 1024  # entries read at a time: about 0.5 MB
 
@@ -87,6 +87,11 @@ def read_head(tx: Tx) -> tuple[str, Edge] | None:
         raise StoreDamaged("Expected the head of the log in the store, got other bytes; restore a backup.") from None
 
 
+def read_origin(tx: Tx) -> str:
+    """Which log the store holds, from whatever names it; empty for a new store."""
+    return tx.execute(select(audit_head.c.origin)).scalar() or tx.execute(select(audit_archive.c.origin)).scalar() or ""
+
+
 def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:
     """Advance the head from *old_size* to *edge*.
 
@@ -101,6 +106,11 @@ def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:
 def append(tx: Tx, placed: Sequence[Placed]) -> None:
     """Insert entries and their search index."""
     _insert(tx, _ENTRY_COLUMNS, [(one.index, one.data) for one in placed])
+    add_index(tx, placed)
+
+
+def add_index(tx: Tx, placed: Sequence[Placed]) -> None:
+    """Insert the search index of entries."""
     _insert(
         tx,
         _INDEX_COLUMNS,
@@ -181,42 +191,6 @@ def leaves(tx: Tx, start: int, end: int) -> list[bytes]:
     return list(tx.execute(select(audit_index.c.leaf).where(here).order_by(audit_index.c.idx)).scalars())
 
 
-def leaf_pages(tx: Tx, size: int) -> Iterator[bytes]:
-    """Leaf hashes of the first *size* records, read a page at a time."""
-    for start in range(0, size, PAGE):
-        yield from leaves(tx, start, min(start + PAGE, size))
-
-
-def node_reader(tx: Tx) -> Node:
-    """Reads any perfect subtree from full tiles and, at the right edge, from leaf hashes."""
-    cache: dict[tuple[int, int], list[bytes]] = {}
-
-    def hashes(level: int, n: int) -> list[bytes]:
-        key = (level, n)
-        if key not in cache:
-            stored = read_tile(tx, level, n)
-            if stored is not None:
-                cache[key] = [stored[at : at + HASH_BYTES] for at in range(0, len(stored), HASH_BYTES)]
-            elif level == 0:
-                cache[key] = leaves(tx, n * WIDTH, (n + 1) * WIDTH)
-            else:
-                cache[key] = [root_of(hashes(level - 1, child)) for child in _full_children(tx, level, n)]
-        return cache[key]
-
-    def node(level: int, index: int) -> bytes:
-        tile_level, rest = divmod(level, 8)
-        start = index << rest
-        return root_of(hashes(tile_level, start // WIDTH)[start % WIDTH : start % WIDTH + (1 << rest)])
-
-    return node
-
-
-def _full_children(tx: Tx, level: int, n: int) -> range:
-    here = (audit_tiles.c.level == level - 1) & (audit_tiles.c.n >= n * WIDTH) & (audit_tiles.c.n < (n + 1) * WIDTH)
-    count: int = tx.execute(select(func.count()).select_from(audit_tiles).where(here)).scalar_one()
-    return range(n * WIDTH, n * WIDTH + count)
-
-
 def entries(tx: Tx, start: int, end: int) -> Iterator[bytes]:
     """Entries [start, end) in order, a page at a time.
 
@@ -236,44 +210,33 @@ def entries(tx: Tx, start: int, end: int) -> Iterator[bytes]:
         at = until
 
 
-def find_record(tx: Tx, tenant: str, index: int) -> bytes | None:
-    """The entry at *index* if it is this tenant's."""
-    joined = audit_index.join(audit_entries, audit_index.c.idx == audit_entries.c.idx)
+def has_record(tx: Tx, tenant: str, index: int) -> bool:
+    """Whether the record at *index* is this tenant's."""
     here = (audit_index.c.idx == index) & (audit_index.c.tenant == tenant)
-    found: bytes | None = tx.execute(select(audit_entries.c.entry).select_from(joined).where(here)).scalar()
-    return found
+    return tx.execute(select(audit_index.c.idx).where(here)).first() is not None
 
 
-def list_records(tx: Tx, tenant: str, wanted: ListRecords) -> list[RecordView]:
-    """A page of the search index, newest first."""
-    here = audit_index.c.tenant == tenant
-    if wanted.action:
-        here &= audit_index.c.action == wanted.action
-    if wanted.actor:
-        here &= audit_index.c.actor == wanted.actor
-    if wanted.before is not None:
-        here &= audit_index.c.idx < wanted.before
-    rows = tx.execute(select(audit_index).where(here).order_by(audit_index.c.idx.desc()).limit(wanted.limit))
-    return [
-        RecordView(
-            index=row.idx,
-            id=row.id,
-            n=row.n,
-            time_us=row.time_us,
-            phase=row.phase,
-            actor=row.actor,
-            action=row.action,
-            resource=row.resource,
-            allowed=bool(row.allowed),
-            status=row.status,
-            code=row.code,
-        )
-        for row in rows
-    ]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a record stands, and whose it is."""
+
+    index: int
+    tenant: str
+    leaf: bytes
+
+
+def find_by_id(tx: Tx, record_id: str) -> Found | None:
+    """Where the record with this id stands."""
+    here = select(audit_index.c.idx, audit_index.c.tenant, audit_index.c.leaf).where(audit_index.c.id == record_id)
+    row = tx.execute(here).first()
+    return None if row is None else Found(*row)
 
 
 def clear(tx: Tx) -> None:
-    """Empty the log: its entries were written elsewhere, and the next incarnation begins."""
+    """Empty the log: its entries were written elsewhere, and the next incarnation begins.
+
+    Keys stay, since old notes verify by them; sinks get the new log from its first record.
+    """
     for table in (
         audit_entries,
         audit_index,
@@ -285,8 +248,11 @@ def clear(tx: Tx) -> None:
         audit_anchors,
         audit_open_intents,
         audit_archive,
+        audit_witnesses,
+        audit_clock_requests,
     ):
         tx.execute(delete(table))
+    tx.execute(update(audit_sinks).values(first_idx=0, next_idx=0, delivered=0, repeated=0, acked_us=0))
 
 
 # checkpoints
@@ -306,9 +272,16 @@ def last_checkpoint(tx: Tx, origin: str) -> tuple[Head, str] | None:
     return None if row is None else (Head(Checkpoint(origin, row.size, row.root), row.time_us), row.note)
 
 
+def root_at(tx: Tx, size: int) -> bytes:
+    """The root that the checkpoint of this size signed."""
+    found: bytes = tx.execute(select(audit_checkpoints.c.root).where(audit_checkpoints.c.size == size)).scalar_one()
+    return found
+
+
 def checkpoint_notes(tx: Tx, up_to: int) -> list[tuple[int, str]]:
-    """(size, note) of every checkpoint up to a size, rising."""
-    here = select(audit_checkpoints.c.size, audit_checkpoints.c.note).where(audit_checkpoints.c.size <= up_to)
+    """(size, note) of every checkpoint up to a size whose note was kept, rising."""
+    kept = (audit_checkpoints.c.size <= up_to) & (audit_checkpoints.c.note != "")
+    here = select(audit_checkpoints.c.size, audit_checkpoints.c.note).where(kept)
     return [(row.size, row.note) for row in tx.execute(here.order_by(audit_checkpoints.c.size))]
 
 
@@ -337,26 +310,3 @@ def overdue_intents(tx: Tx, now_us: int, limit: int) -> list[Mapping[str, Any]]:
 def expire_intents(tx: Tx) -> None:
     """At start: the process that opened these is gone, so every open intent is due now."""
     tx.execute(update(audit_open_intents).values(deadline_us=0))
-
-
-# exports
-
-
-def add_export(tx: Tx, view: ExportView, tenant: str, path: str) -> None:
-    """Insert a finished export."""
-    values = view.model_dump()
-    tx.execute(insert(audit_exports).values(tenant=tenant, path=path, **values))
-
-
-def list_exports(tx: Tx, tenant: str) -> list[ExportView]:
-    """Finished exports, newest first."""
-    here = select(audit_exports).where(audit_exports.c.tenant == tenant).order_by(audit_exports.c.created_us.desc())
-    names = ExportView.model_fields
-    return [ExportView(**{name: row[name] for name in names}) for row in tx.execute(here).mappings()]
-
-
-def export_path(tx: Tx, tenant: str, export_id: str) -> str | None:
-    """Where the archive of an export lies."""
-    here = (audit_exports.c.tenant == tenant) & (audit_exports.c.id == export_id)
-    found: str | None = tx.execute(select(audit_exports.c.path).where(here)).scalar()
-    return found

@@ -153,12 +153,20 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     Raises:
         VerificationFailed: it does not, or an argument has no possible form.
     """
+    if inclusion_root(index, size, leaf, proof) != root:
+        raise VerificationFailed(f"The inclusion proof of index {index} does not lead to the root.", index=index)
+
+
+def inclusion_root(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
+    """The root to which an inclusion proof leads.
+
+    Raises:
+        VerificationFailed: an argument has no possible form.
+    """
     if not 0 <= index < size <= MAX_SIZE:
         raise VerificationFailed(f"An index below the tree size {size} was expected; {index} came.", index=index)
     _check_form(proof, leaf)
-    _, computed = _climb(index, size - 1, leaf, proof)
-    if computed != root:
-        raise VerificationFailed(f"The inclusion proof of index {index} does not lead to the root.", index=index)
+    return _climb(index, size - 1, leaf, proof)[1]
 
 
 def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> None:

@@ -34,6 +34,15 @@ def prove(session: Session, index: int, tenant: TenantOption = "~") -> Any:
     return session.call("records.prove", index=index, tenant=tenant)
 
 
+@verb(group, "receipt")
+def receipt(session: Session, receipt: str) -> Any:
+    """Check a receipt, as the Guard-Audit-Receipt header of an answer gave it, and show where its record stands.
+
+    Example: guard audit receipt AQGgxFBsAH9ih_I8CoP...
+    """
+    return session.call("receipts.verify", receipt=receipt)
+
+
 @verb(group, "checkpoint")
 def checkpoint(session: Session) -> Any:
     """Sign a checkpoint over everything committed so far.
@@ -41,34 +50,6 @@ def checkpoint(session: Session) -> Any:
     Example: guard audit checkpoint --as admin
     """
     return session.call("checkpoints.publish")
-
-
-@verb(group, "export")
-def export(
-    session: Session,
-    directory: Path,
-    prove: Annotated[list[int] | None, typer.Option("--prove", help="index of a record to prove by a file")] = None,
-) -> Any:
-    """Write the whole log into a new directory that `guard verify` checks offline.
-
-    Example: guard audit export ./evidence --prove 17 --as admin
-    """
-    if directory.exists() and any(directory.iterdir()):
-        raise InvalidInput(f"Expected an empty or new directory, got {directory} with files in it; choose another.")
-    with session.client() as client:
-        view = client.call("exports.create", prove=prove or [])
-        content = client.download("exports.download", export=view["id"])
-    unpack(content, directory)
-    return {**view, "directory": str(directory)}
-
-
-@verb(group, "exports", columns=("id", "size", "root", "created_by", "created_us"))
-def exports(session: Session) -> Any:
-    """List finished exports.
-
-    Example: guard audit exports --as admin
-    """
-    return session.call("exports.list")
 
 
 @verb(group, "inventory", columns=("operation", "effect", "recorded", "route"))

@@ -6,7 +6,26 @@ import sys
 import typer
 import typer.main
 
-from guard.cli import access, anchors, audit, demo, fields, keys, logs, plan, run, serving, verify
+from guard.cli import (
+    access,
+    anchors,
+    audit,
+    audit_bundle,
+    audit_export,
+    audit_files,
+    audit_keys,
+    audit_search,
+    audit_sinks,
+    demo,
+    fields,
+    keys,
+    logs,
+    plan,
+    run,
+    serving,
+    verify,
+    witness,
+)
 
 app = typer.Typer(
     name="guard",
@@ -19,6 +38,12 @@ app = typer.Typer(
 serving.register(app)
 demo.register(app)
 verify.register(app)
+audit_files.register(audit.group)
+witness.register(app)
+audit_keys.register(audit.group)
+audit_bundle.register(audit.group)
+audit_search.register(audit.group)
+audit_sinks.register(audit.group)
 anchors.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
@@ -27,7 +52,7 @@ for _name, _group, _help in (
     ("logs", logs.group, "Request logs, detections and decisions."),
     ("plan", plan.group, "Contingency plans."),
     ("run", run.group, "Incidents and runs of plans."),
-    ("audit", audit.group, "The audit log: records, proofs, exports."),
+    ("audit", audit_export.group, "The audit log: records, proofs, exports."),
 ):
     app.add_typer(_group, name=_name, help=_help, no_args_is_help=True)
 

@@ -1,5 +1,6 @@
 """`guard dev`, `guard serve` and `guard worker`: a process that owns a home directory."""
 
+import contextlib
 import errno
 import gc
 import json
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -65,7 +66,7 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
     home = _home(session).absolute()
     guard = _build(home, port, host)
     try:
-        listener = _listen(guard.settings.host, guard.settings.port)
+        listener = listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
         for profile, tenant, subject, roles in PROFILES:
             sound = guard.standing.sound  # read-only, no token can be made: those of before go on
@@ -87,7 +88,7 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
     home = _home(session)
     guard = _build(home.absolute(), port, host)
     try:
-        listener = _listen(guard.settings.host, guard.settings.port)
+        listener = listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
         _say_standing(session, guard)
         if guard.standing.sound and not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
@@ -157,7 +158,13 @@ def _build(home: Path, port: int | None, host: str | None) -> Any:
     return guard
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections there.
+
+    Raises:
+        PortOccupied: another program listens on the port.
+        InvalidSetting: the address cannot be listened on.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -243,6 +250,21 @@ def _write_address(home: Path, profile: str, url: str, token: str) -> None:
     temporary.rename(path)
 
 
+class _Lossy:
+    """stderr as the operators' log writes it: where the disk under it is full, lines are lost and the service goes on.
+
+    An error here would otherwise end the commit pipeline in the very moment in which it reports that the disk is full.
+    """
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def quiet_logs() -> None:
     """Operators' log: JSON lines on stderr; Casbin's and APScheduler's own chatter is left out, as it holds values."""
     import structlog  # see _build
@@ -255,5 +277,5 @@ def quiet_logs() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Lossy())),
     )

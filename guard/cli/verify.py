@@ -1,4 +1,4 @@
-"""`guard verify`: checks a log directory, export or archive offline, with the same file that evidence carries."""
+"""`guard verify`: checks a log directory, export or archive offline, with the same code that evidence carries."""
 
 import contextlib
 import io
@@ -24,16 +24,19 @@ def verify(
     path: Path,
     vkey: Annotated[str | None, typer.Option(help="the log's key, where its own policy.txt is not trusted")] = None,
     since: Annotated[Path | None, typer.Option(help="an earlier checkpoint that this log must extend")] = None,
+    policy: Annotated[Path | None, typer.Option(help="keys, witnesses and quorum that you hold (tlog-policy)")] = None,
+    ranges: Annotated[Path | None, typer.Option(help="which key may sign which sizes, as you hold it")] = None,
 ) -> None:
-    """Verify a log directory or archive offline. Exit 0, or 7 with each fault named.
+    """Verify a log directory, export or evidence bundle offline. Exit 0, or 7 with each fault named.
 
     Example: guard verify ./evidence
     """
-    from guard.audit.verify import main as check  # needs cryptography only, and nothing of the server
+    from guard.audit.verifier.command import main as check  # needs cryptography only, and nothing of the server
 
     arguments = [str(path)]
     arguments += ["--vkey", vkey] if vkey else []
-    arguments += ["--since", str(since)] if since else []
+    for name, given in (("--since", since), ("--policy", policy), ("--ranges", ranges)):
+        arguments += [name, str(given)] if given else []
     if session.output is Output.TABLE:
         raise typer.Exit(check(arguments))
     written, told = io.StringIO(), io.StringIO()

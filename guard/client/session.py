@@ -8,7 +8,8 @@ import base64
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -34,9 +35,18 @@ class Client:
     """`with Client() as g: g.call("keys.rotate", key="customers.email")`, or `g.keys.rotate(key=...)`.
 
     Without arguments it uses what `discover` finds. Answers are plain dictionaries as in the OpenAPI document.
+    `on_receipt(record id, receipt)` is told of each recorded answer, refusals included: who keeps the receipts can
+    prove later that a record was left out.
     """
 
-    def __init__(self, address: Address | None = None, *, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self,
+        address: Address | None = None,
+        *,
+        total_seconds: float = TOTAL_SECONDS,
+        on_receipt: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._on_receipt = on_receipt
         self.address = address or discover()
         if not (self.address.token.isascii() and self.address.token.isprintable()):
             raise InvalidSetting("Expected a token of printable ASCII characters, got others; copy it whole.")
@@ -97,25 +107,43 @@ class Client:
         item = {"field": field, "context": context, "ciphertext": ciphertext}
         return str(_only(self.call("fields.mask", purpose=purpose, items=[item]))["masked"])
 
+    @contextmanager
+    def stream(self, operation: str, start: int = 0, /, **members: Any) -> Iterator[httpx2.Response]:
+        """As `download`, for a file of any size: the answer with its body unread, from byte *start* on (RFC 9110 14.2).
+
+        Nothing is tried again here; whoever keeps what came can ask for the rest.
+        """
+        method, path, rest = _target(operation, members)
+        headers = {"range": f"bytes={start}-"} if start else {}
+        timeout = httpx2.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS)
+        try:
+            with self._http.stream(method, path, params=rest, headers=headers, timeout=timeout) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    _checked(answer)
+                yield answer
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            raise Unreachable(
+                f"Expected a whole file from the guard server at {self.address.url}, but the connection failed "
+                f"({type(error).__name__}); try again, what came is kept."
+            ) from None
+
     def _send(self, operation: str, members: Mapping[str, Any]) -> httpx2.Response:
-        if operation not in OPERATIONS:
-            raise InvalidInput(f"Expected the name of an operation, got {operation!r}; see /openapi.json.")
-        method, template = OPERATIONS[operation]
-        names = PARAMETER.findall(template)
-        missing = [name for name in names if name not in members]
-        if missing:
-            raise InvalidInput(f"Expected {', '.join(missing)} for {operation}; add it.")
-        path = template.format_map({name: quote(str(members[name]), safe="", errors="surrogatepass") for name in names})
-        rest = {name: value for name, value in members.items() if name not in names and value is not None}
+        method, path, rest = _target(operation, members)
         deadline = time.monotonic() + self._total_seconds
         for attempt in range(RETRIES + 1):
             answer = self._attempt(method, path, rest, deadline - time.monotonic())
             pause = _pause(answer, attempt)
             last = attempt == RETRIES or time.monotonic() + pause >= deadline
+            self._keep_receipt(answer)
             if answer.status_code not in RETRIED or last or _outcome_unknown(answer):
                 return _checked(answer)
             time.sleep(pause)
         raise InternalError("The retry loop of the client ended without an answer.")
+
+    def _keep_receipt(self, answer: httpx2.Response) -> None:
+        if self._on_receipt is not None and "guard-audit-receipt" in answer.headers:
+            self._on_receipt(answer.headers["guard-audit-id"], answer.headers["guard-audit-receipt"])
 
     def _attempt(self, method: str, path: str, rest: Mapping[str, Any], left_seconds: float) -> httpx2.Response:
         timeout = httpx2.Timeout(left_seconds, connect=min(CONNECT_SECONDS, left_seconds))
@@ -144,6 +172,19 @@ class Noun:
         if name not in OPERATIONS:
             raise AttributeError(f"The catalogue has no operation {name}.")
         return lambda **members: self._client.call(name, **members)
+
+
+def _target(operation: str, members: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Method and path of an operation, and the members that go into its body or query."""
+    if operation not in OPERATIONS:
+        raise InvalidInput(f"Expected the name of an operation, got {operation!r}; see /openapi.json.")
+    method, template = OPERATIONS[operation]
+    names = PARAMETER.findall(template)
+    missing = [name for name in names if name not in members]
+    if missing:
+        raise InvalidInput(f"Expected {', '.join(missing)} for {operation}; add it.")
+    path = template.format_map({name: quote(str(members[name]), safe="", errors="surrogatepass") for name in names})
+    return method, path, {name: value for name, value in members.items() if name not in names and value is not None}
 
 
 def _checked(answer: httpx2.Response) -> httpx2.Response:

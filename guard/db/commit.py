@@ -45,6 +45,9 @@ class Entry(NamedTuple):
     code: str | None
 
 
+Promises = Callable[[int], str]
+
+
 class Ledger(Protocol):
     """The audit log as the pipeline sees it."""
 
@@ -58,6 +61,10 @@ class Ledger(Protocol):
 
     def aborted(self) -> None:
         """The transaction of the last `append` was rolled back."""
+        ...
+
+    def promise(self, entries: Sequence[Entry]) -> Promises:
+        """Signed promises that these durable records are in the log: `promises(place)` is the text of one."""
         ...
 
 
@@ -85,10 +92,11 @@ class Unit:
     """One piece of work: optional changes, and the records that commit with them.
 
     `work(tx)` does the changes, keeps its own savepoint and returns the records; it sets `result` or `error` and raises
-    only what must fail the whole group. `waiter` is resolved after the commit.
+    only what must fail the whole group. `waiter` is resolved after the commit; then `record` is the record that this
+    unit is answered with, its last one, and `receipt()` the signed promise that it is in the log.
     """
 
-    __slots__ = ("entries", "error", "hooks", "result", "vital", "waiter", "work")
+    __slots__ = ("_place", "_promises", "entries", "error", "hooks", "record", "result", "vital", "waiter", "work")
 
     def __init__(self, entries: Sequence[Entry] = (), work: Callable[[Tx], Sequence[Entry]] | None = None) -> None:
         self.entries = entries
@@ -98,6 +106,17 @@ class Unit:
         self.hooks: Sequence[Callable[[], None]] = ()
         self.waiter: Waiter | Future[Any] | None = None
         self.vital = False  # it signs or closes what was acknowledged before
+        self.record: Entry | None = None
+        self._promises: Promises | None = None
+        self._place = 0
+
+    def promised(self, promises: Promises, place: int) -> None:
+        """The record of this unit is durable, and its promise is *place* among *promises*."""
+        self._promises, self._place = promises, place
+
+    def receipt(self) -> str | None:
+        """The signed promise of the record; None where there is no durable record."""
+        return None if self._promises is None else self._promises(self._place)
 
 
 class Filled(NamedTuple):
@@ -247,6 +266,7 @@ class Pipeline:
                 dont_wait(tx)
                 self._tx = tx
                 self._connection.release()
+                self._call_writer()  # an event loop may have been here before the connection was
                 while (first := self._queue.get()) is not None:
                     if isinstance(first, Filled):
                         self._finish(tx, first)
@@ -276,8 +296,14 @@ class Pipeline:
         self._call_writer()
 
     def _carry_out(self, tx: Tx, first: Unit) -> None:
-        group = self._gather(first)
-        self._take_connection(tx, group)
+        group, taken = [first], False
+        try:
+            self._gather(group)
+            self._take_connection(tx, group)
+            taken = True
+        finally:
+            if not taken:  # these are in no queue any more, so nobody else would tell them
+                self._fail(group, StoreUnavailable("The store's writer has stopped, so nothing was done."))
         durable = self._prepare(tx, group) and self._settle(tx, group)
         self._connection.release()
         if durable:
@@ -320,22 +346,20 @@ class Pipeline:
             self._queue.put(unit)
         self._records = []
 
-    def _gather(self, first: Unit) -> list[Unit]:
-        """Take what is queued; under load, sleep a moment for more and take that too.
+    def _gather(self, group: list[Unit]) -> None:
+        """Add what is queued to the first unit; under load, sleep a moment for more and take that too.
 
         Sleeping leaves the interpreter to the event loop, which then makes the next units undisturbed; waking for each
         of them cost both threads more than the commit that they share.
         """
-        group = [first]
         self._drain(group)
         if self._last_group <= 1 and len(group) == 1:
-            return group
+            return
         deadline = time.monotonic() + GATHER_SECONDS
         while len(group) < MAX_UNITS and time.monotonic() < deadline:
             time.sleep(LINGER_SECONDS)
             if not self._drain(group):
                 break
-        return group
 
     def _drain(self, group: list[Unit]) -> int:
         """Move what is queued into *group*, up to what is no unit; how much that was."""
@@ -365,6 +389,7 @@ class Pipeline:
         if not self._guarded(tx, group, lambda: self._seal(tx)):
             return False
         self._ledger.committed()
+        self._promise(group)
         told = False
         try:
             for unit in group:
@@ -375,6 +400,13 @@ class Pipeline:
             if not told:
                 self._deliver(group)  # it is durable, whatever a hook does
         return True
+
+    def _promise(self, group: Sequence[Unit]) -> None:
+        recorded = [(unit, unit.record) for unit in group if unit.record is not None]
+        if recorded:
+            promises = self._ledger.promise([record for _, record in recorded])
+            for place, (unit, _) in enumerate(recorded):
+                unit.promised(promises, place)
 
     def _guarded(self, tx: Tx, group: Sequence[Unit], step: Callable[[], None]) -> bool:
         # Anything unforeseen ends the writer; those who wait must still hear of it.
@@ -398,7 +430,10 @@ class Pipeline:
         assert tx is not None
         entries: list[Entry] = []
         for unit in group:
-            entries.extend(unit.entries if unit.work is None else unit.work(tx))
+            made = unit.entries if unit.work is None else unit.work(tx)
+            if made:
+                entries.extend(made)
+                unit.record = made[-1]
             if not in_transaction(tx):
                 # SQLite answers some errors inside a savepoint (disk full) by ending the whole transaction.
                 raise _unavailable("the database ended the transaction, most likely because the disk is full")

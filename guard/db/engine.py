@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from guard.errors import StoreDamaged, StoreLocked
+from guard.errors import StoreDamaged, StoreLocked, StoreUnavailable
 
 Tx = Connection
 """A connection with an open transaction; what every function of a store takes first."""
@@ -36,7 +36,10 @@ class ProcessLock:
 
     def __init__(self, home: Path) -> None:
         self.path = home / "lock"
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -46,21 +49,37 @@ class ProcessLock:
                 f"Expected {home} to be free, but process {owner or 'unknown'} is using it; "
                 "stop that process, or give another --home."
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:  # on a full disk not even a number can be written
+            os.close(self._descriptor)
+            raise _unwritable(self.path, error) from None
 
     def release(self) -> None:
         """Give the home directory free."""
         os.close(self._descriptor)
 
 
-class Store:
-    """The two engines over one SQLite file. `writer` belongs to the commit pipeline; everybody may `read`."""
+def _unwritable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"Expected to write {path}, got: {error.strerror}; "
+        "see the free disk space and the permissions, then start again."
+    )
 
-    def __init__(self, path: Path) -> None:
+
+class Store:
+    """The two engines over one SQLite file. `writer` belongs to the commit pipeline; everybody may `read`.
+
+    *driver* is a module of PEP 249 in place of Python's own sqlite3: the fault suite cuts the power under one.
+    """
+
+    def __init__(self, path: Path, *, driver: Any = None) -> None:
         self.path = path
-        self.writer_engine = _engine(path, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
-        self.reader_engine = _engine(path, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS)
+        self.writer_engine = _engine(path, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool, module=driver)
+        self.reader_engine = _engine(
+            path, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS, module=driver
+        )
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
@@ -153,8 +172,15 @@ def _migrate(store: Store) -> None:
 @contextmanager
 def savepoint(tx: Tx) -> Iterator[None]:
     """A SAVEPOINT round the block: an exception undoes the block's changes and passes on."""
-    with tx.begin_nested():
+    nested = tx.begin_nested()
+    try:
         yield
+    except BaseException:
+        # On a full disk SQLite has ended the whole transaction, and asking for the savepoint would hide that error.
+        if in_transaction(tx):
+            nested.rollback()
+        raise
+    nested.commit()
 
 
 def in_transaction(tx: Tx) -> bool:

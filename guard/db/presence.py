@@ -1,4 +1,4 @@
-"""Whether the files that the process works on are still those that it opened, and whether the disk has room.
+"""Whether database and lock are still the files that the process opened, and whether the disk has room.
 
 Law: what is written to a file that was unlinked is lost at the next start, so an acknowledgement after it is a lie:
 this is asked once a second. Device, inode and a size that may only grow; the WAL must hold every frame that its index
@@ -6,9 +6,7 @@ counts (SQLite's WAL format, section 2.1: mxFrame at byte 16 of the index, page 
 """
 
 import os
-import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +15,7 @@ import structlog
 WAL_HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 LARGEST_PAGE = 65_536  # written as 1
-PER_BEAT = 512  # tile files looked at in one beat: about a millisecond
 WARN_PERCENT = 75  # of the disk in use; NIST SP 800-53 AU-5(1)
-TILE = re.compile(r"(.*/)?tile/(entries|[0-9]+)/((?:x[0-9]{3}/)*[0-9]{3})").fullmatch
 
 log = structlog.get_logger(__name__)
 
@@ -32,16 +28,13 @@ class _Identity:
 
 
 class Presence:
-    """Watches the database, its WAL, the lock file, and immutable files below a folder."""
+    """Watches the database, its WAL and the lock file."""
 
-    def __init__(self, database: Path, lock: Path, folder: Path) -> None:
+    def __init__(self, database: Path, lock: Path) -> None:
         self._wal = database.with_name(database.name + "-wal")
         self._index = database.with_name(database.name + "-shm")
         self._database = database
-        self._folder = folder
         self._open = {path: _identity(path) for path in (database, self._wal, lock)}
-        self._tiles: dict[str, _Identity] = {}
-        self._round: Iterator[str] = iter(())
         self._warned = False
         self._descriptor = -1
 
@@ -55,12 +48,9 @@ class Presence:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def lost(self, min_index: int = 0) -> str:
-        """Which file was removed, replaced or cut since, in one sentence; empty where none was.
-
-        Entry bundles of records below *min_index* may go: that is pruning.
-        """
-        return self._lost_open() or self._lost_wal() or self._lost_tile(min_index)
+    def lost(self) -> str:
+        """Which file was removed, replaced or cut since, in one sentence; empty where none was."""
+        return self._lost_open() or self._lost_wal()
 
     def free_bytes(self) -> int:
         """How much room is left for guard; warns once when three quarters of the disk are in use."""
@@ -108,29 +98,6 @@ class Presence:
         page = LARGEST_PAGE if size == 1 else size
         return WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + page) if frames else 0
 
-    def _lost_tile(self, min_index: int) -> str:
-        for _ in range(PER_BEAT):
-            name = next(self._round, None)
-            if name is None:
-                self._learn()
-                self._round = iter(sorted(self._tiles))
-                return ""
-            now = _identity(Path(name))
-            if now == self._tiles[name]:
-                continue
-            if now is None and _first_index(name) < min_index:
-                del self._tiles[name]
-                continue
-            return f"{name} was {'removed' if now is None else 'changed'} although it is never written twice."
-        return ""
-
-    def _learn(self) -> None:
-        """Tile files that came since the last round."""
-        for path in self._folder.rglob("*"):
-            name = path.as_posix()
-            if name not in self._tiles and TILE(name) and (found := _identity(path)) is not None:
-                self._tiles[name] = found
-
 
 def _identity(path: Path) -> _Identity | None:
     try:
@@ -138,11 +105,3 @@ def _identity(path: Path) -> _Identity | None:
     except OSError:
         return None
     return _Identity(found.st_dev, found.st_ino, found.st_size)
-
-
-def _first_index(name: str) -> int:
-    """The first record of an entry bundle; beyond every log for a hash tile, which is never pruned."""
-    found = TILE(name)
-    if found is None or found[2] != "entries":
-        return 1 << 63
-    return int(found[3].replace("x", "").replace("/", "")) * 256

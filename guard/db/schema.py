@@ -173,6 +173,7 @@ audit_index = _table(
     UniqueConstraint("tenant", "n"),
     Index(None, "tenant", "action", "idx"),
     Index(None, "tenant", "actor", "idx"),
+    Index(None, "tenant", "time_us"),
 )
 audit_tiles = _table("audit_tiles", _int("level", key=True), _int("n", key=True), _blob("hashes"))
 audit_checkpoints = _table("audit_checkpoints", _int("size", key=True), _int("time_us"), _blob("root"), _text("note"))
@@ -185,19 +186,18 @@ audit_open_intents = _table(
     _text("node"),
     _int("deadline_us"),
 )
-audit_exports = _table(
-    "audit_exports",
-    _text("id", key=True),
-    _text("tenant"),
-    _text("created_by"),
-    _int("size"),
-    _text("root"),
-    _text("path"),
-    _text("sha256"),
-    _int("created_us"),
+audit_archive = _table(
+    "audit_archive",
+    _text("origin", key=True),
+    _int("archived_size"),
+    _int("min_index"),
+    _int("removed", null=True),
+    _int("prune_to", null=True),
+    _text("prune_asked_by", null=True),
+    _int("prune_asked_us", null=True),
+    _int("scrubbed", null=True),
+    _int("scrub_faults", null=True),
 )
-
-audit_archive = _table("audit_archive", _text("origin", key=True), _int("archived_size"), _int("min_index"))
 audit_sealed = _table(
     "audit_sealed",
     _text("record_id", key=True),
@@ -240,6 +240,35 @@ audit_erasures = _table(
 audit_cosignatures = _table(
     "audit_cosignatures", _int("size", key=True), _text("name", key=True), _text("line"), _int("time_us")
 )
+audit_witnesses = _table(
+    "audit_witnesses",
+    _text("name", key=True),
+    _int("size"),
+    _text("status"),
+    _int("time_us"),
+    _int("cosigned_us", null=True),
+    _text("evidence", null=True),
+)
+audit_log_keys = _table(
+    "audit_log_keys",
+    _text("vkey", key=True),
+    _text("secret"),
+    _int("from_size"),
+    _int("to_size", null=True),
+    _int("until_us", null=True),
+    _int("created_us"),
+)
+audit_clock_requests = _table(
+    "audit_clock_requests",
+    _text("id", key=True),
+    _int("checkpoint_us"),
+    _text("reason"),
+    _text("asked_by"),
+    _int("asked_us"),
+    _text("accepted_by", null=True),
+    _int("accepted_us", null=True),
+    Index(None, "checkpoint_us"),
+)
 audit_anchors = _table(
     "audit_anchors",
     _text("kind", key=True),
@@ -258,8 +287,12 @@ audit_export_jobs = _table(
     _text("purpose"),
     _text("state"),
     _int("size"),
+    _text("root"),
     _text("note"),
+    _text("prove"),
+    _int("matched"),
     _text("detail"),
+    _text("manifest", null=True),
     _text("sha256", null=True),
     _text("created_by"),
     _int("created_us"),
@@ -274,13 +307,17 @@ audit_export_parts = _table(
     _int("matched"),
     _text("sha256"),
     _int("bytes"),
+    _blob("edge"),
 )
 audit_sinks = _table(
     "audit_sinks",
     _text("name", key=True),
+    _int("first_idx"),
     _int("next_idx"),
+    _int("delivered"),
+    _int("repeated"),
     _int("acked_us"),
-    _int("failures"),
+    _text("state"),
     _text("last_error"),
 )
 

@@ -1,22 +1,46 @@
-"""Wire models of the audit room: records, proofs, checkpoints and exports."""
+"""Wire models of the audit room: records, proofs and checkpoints."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from guard.wire.model import MAX_INTEGER, AnyTenant, Identifier, Limit, Model
+from guard.wire.model import MAX_INTEGER, AnyTenant, Limit, Model
 
 Index = Annotated[int, Field(ge=0, le=MAX_INTEGER, description="Position of a record in the log, from 0.")]
 
 
-class ListRecords(Model):
-    """Records of a tenant, newest first; `before` is the cursor of the page before."""
+class RecordFilter(Model):
+    """Which records to look for; what is empty or null is any.
 
-    tenant: AnyTenant = "~"
+    `resource` may end in `*`: whatever begins so. `from_us` is the first microsecond, `to_us` the first one after.
+    """
+
     action: Annotated[str, Field(max_length=128)] = ""
     actor: Annotated[str, Field(max_length=160)] = ""
+    resource: Annotated[str, Field(max_length=512)] = ""
+    outcome: Literal["", "ok", "refused", "unknown"] = ""
+    allowed: bool | None = None
+    from_us: Index | None = None
+    to_us: Index | None = None
+
+
+class ListRecords(RecordFilter):
+    """Records of a tenant, newest first; `before` is the cursor of the page before.
+
+    With `proof` each hit comes with its exact entry and its inclusion proof, at most 100 a page.
+    """
+
+    tenant: AnyTenant = "~"
     before: Index | None = None
     limit: Limit = 50
+    proof: bool = False
+
+
+class RecordEvidence(Model):
+    """A hit's exact entry, and its proof under the latest checkpoint; null where that does not cover it yet."""
+
+    entry: str
+    proof: str | None
 
 
 class RecordView(Model):
@@ -33,6 +57,7 @@ class RecordView(Model):
     allowed: bool
     status: str
     code: str | None
+    evidence: RecordEvidence | None = None
 
 
 class RecordList(Model):
@@ -58,7 +83,9 @@ class RecordProof(Model):
 
 
 class ReadCheckpoint(Model):
-    """The latest checkpoint."""
+    """The latest checkpoint, or with `witnessed` the latest that enough witnesses cosigned."""
+
+    witnessed: bool = False
 
 
 class PublishCheckpoint(Model):
@@ -100,40 +127,24 @@ class ConsistencyProof(Model):
     hashes: list[str]
 
 
-class CreateExport(Model):
-    """Write the whole log, up to the latest checkpoint, as a directory that `guard verify` reads.
+class VerifyReceipt(Model):
+    """The value of a `Guard-Audit-Receipt` header."""
 
-    `prove` names records whose inclusion proofs are put beside it as files of their own.
+    receipt: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class VerifiedReceipt(Model):
+    """The promised record is in the log: its index, its leaf hash in base64, and the key that signed the receipt.
+
+    `proof` has the form c2sp.org/tlog-proof@v1; it is null until a checkpoint covers the record, about a second later.
     """
 
-    prove: list[Index] = Field(default_factory=list, max_length=1000)
-
-
-class ExportView(Model):
-    """A finished export; `root` is the root hash in base64."""
-
     id: str
-    size: int
-    root: str
-    sha256: str
-    created_by: str
-    created_us: int
-
-
-class ListExports(Model):
-    """Finished exports."""
-
-
-class ExportList(Model):
-    """Exports, newest first."""
-
-    data: list[ExportView]
-
-
-class DownloadExport(Model):
-    """The export to download, as a zip archive."""
-
-    export: Identifier
+    index: int
+    leaf: str
+    promise_by_us: int
+    vkey: str
+    proof: str | None
 
 
 class SweepIntents(Model):

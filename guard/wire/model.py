@@ -3,7 +3,7 @@
 Law: frozen, `extra="forbid"`, strict types. No wire model has floats; times are integer microseconds UTC (`*_us`).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,8 +32,16 @@ class Nothing(Model):
 
 
 class Attachment(Model):
-    """A file as an answer; the API streams it. `path` never leaves the process."""
+    """A file as an answer; the API streams it, and `sha256` is its ETag. `path` never leaves the process."""
 
     path: str = Field(exclude=True)
     file_name: str
     media_type: str
+    sha256: str = ""
+    documented: ClassVar[str] = "application/zip"  # its media type in OpenAPI
+
+
+class Download(Attachment):
+    """A file whose media type depends on what was asked for."""
+
+    documented: ClassVar[str] = "*/*"

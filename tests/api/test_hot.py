@@ -6,7 +6,8 @@ import json
 import pytest
 
 from guard.app import ROOMS
-from guard.audit import store
+from guard.audit import receipt, store
+from guard.audit.entry import split
 from guard.catalogue import Effect, collect
 from tests.api.asking import Wire, request_bytes
 from tests.api.conftest import LIMIT
@@ -113,7 +114,13 @@ def observed(api, server, content: bytes):
         if answer.status == 100:
             answer = wire.read()
     with api.world.guard.store.read() as tx:
-        bodies = [json.loads(entry)["b"] for entry in store.entries(tx, before, log.size)]
+        entries = list(store.entries(tx, before, log.size))
+    bodies = [json.loads(entry)["b"] for entry in entries]
+    assert ("guard-audit-id" in answer.headers) == bool(bodies)
+    if bodies:
+        assert answer.headers["guard-audit-id"] == bodies[-1]["id"]
+        given = receipt.parse(answer.headers["guard-audit-receipt"])
+        receipt.verify(given, log.origin, [log.receipts.verifier], split(entries[-1])[0])
     records = [{name: value for name, value in body.items() if name not in CHANGING} for body in bodies]
     for record in records:
         assert record["request"].pop("id", None) in {answer.headers["request-id"], None}
@@ -123,7 +130,7 @@ def observed(api, server, content: bytes):
 def settled(answer):
     """An answer without what is drawn anew for each request."""
     # Whether the connection stays open after a body that was too large is between the two ends of it.
-    own = {"request-id", "connection"} if answer.status == 413 else {"request-id"}
+    own = {"request-id", "guard-audit-id", "guard-audit-receipt"} | ({"connection"} if answer.status == 413 else set())
     headers = {name: value for name, value in answer.headers.items() if name not in own}
     members = answer.json
     members.pop("request_id", None)

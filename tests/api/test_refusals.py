@@ -9,6 +9,7 @@ from guard.catalogue import collect
 ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
 PARTS = {
     "decision": "dec_0198",
+    "evidence": "evd_0198",
     "export": "exp_0198",
     "grant": "grt_0198",
     "handle": "0123456789AB",
@@ -16,6 +17,8 @@ PARTS = {
     "index": "0",
     "job": "job_0198",
     "key": "customers.email",
+    "n": "0",
+    "matter": "case-17",
     "plan": "region-outage",
     "run": "run_0198",
     "stream": "shop",

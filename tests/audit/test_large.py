@@ -10,7 +10,7 @@ from guard.audit import export, tiles, tree
 from guard.audit.entry import body, entry
 from guard.audit.proof import LogProof
 from guard.audit.tiles import node_reader
-from guard.audit.verify import verify
+from guard.audit.verifier.command import verify
 from tests.audit.building import ORIGIN, PQ_VKEY, VKEY, record, signed, write
 
 SIZE = 70_000

@@ -124,3 +124,50 @@ class TestVerify:
 
         impostor = Colliding(NODE, Kind.ED25519, OTHER_VKEY.public)
         assert receipt.verify(GIVEN, ORIGIN, [impostor, NODE_VKEY]) == NODE_VKEY
+
+
+class TestBatch:
+    @pytest.mark.parametrize("size", [*range(1, 34), 63, 64, 65, 255, 256])
+    def test_each_of_a_batch_verifies_for_its_own_body_only(self, size):
+        promises = [(uuid(number), b"body %d" % number) for number in range(size)]
+        batch = receipt.Batch(ORIGIN, receipt.ReceiptKey.of(NODE, KEY), promises, BY)
+        for index, (record_id, body) in enumerate(promises):
+            read = receipt.parse(batch.text(index))
+            assert read.encode() == batch.text(index)
+            assert (read.id, read.promise_by_us) == (record_id, BY)
+            assert receipt.verify(read, ORIGIN, [NODE_VKEY], body) == NODE_VKEY
+            with pytest.raises(VerificationFailed, match="another body"):
+                receipt.verify(read, ORIGIN, [NODE_VKEY], body + b" ")
+
+    def test_a_batch_of_one_is_a_receipt_of_version_1(self):
+        batch = receipt.Batch(ORIGIN, receipt.ReceiptKey.of(NODE, KEY), [(uuid(7), TOY_BODY)], BY)
+        assert batch.text(0) == TEXT
+
+    @pytest.mark.parametrize("index", range(5))
+    def test_no_bit_of_a_shared_receipt_can_be_changed(self, index):
+        promises = [(uuid(number), b"body %d" % number) for number in range(5)]
+        text = receipt.Batch(ORIGIN, receipt.ReceiptKey.of(NODE, KEY), promises, BY).text(index)
+        size = len(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        for at in range(size):
+            for bit in range(8):
+                with pytest.raises((VerificationFailed, InvalidInput)):
+                    receipt.verify(receipt.parse(changed(text, at, bit)), ORIGIN, [NODE_VKEY], promises[index][1])
+
+    def test_a_receipt_of_one_log_is_none_of_another(self):
+        promises = [(uuid(number), TOY_BODY) for number in range(3)]
+        read = receipt.parse(receipt.Batch(ORIGIN, receipt.ReceiptKey.of(NODE, KEY), promises, BY).text(1))
+        with pytest.raises(VerificationFailed, match="known node key"):
+            receipt.verify(read, "guard.example/guard/other", [NODE_VKEY], TOY_BODY)
+
+    @given(st.binary(max_size=700))
+    @settings(max_examples=200)
+    def test_bytes_that_claim_version_2_are_refused_or_fail(self, rest):
+        text = base64.urlsafe_b64encode(b"\x02" + rest).rstrip(b"=").decode()
+        with pytest.raises((VerificationFailed, InvalidInput)):
+            receipt.verify(receipt.parse(text), ORIGIN, [NODE_VKEY])
+
+
+def changed(text, at, bit):
+    data = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    data[at] ^= 1 << bit
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

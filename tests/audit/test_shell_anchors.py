@@ -153,7 +153,7 @@ def test_a_rollback_of_the_writer_s_group_leaves_the_note_to_the_next(place, anc
     """The swap is not undone with the transaction; the next publication begins with the anchor's note."""
     fill(place)
     with place.guard.store.read() as tx:
-        place.guard.log.sign(tx, place.clock())
+        place.guard.log.sign_head(tx, place.clock())
     staged = anchor.read()
     assert notes(place) == []
     view = place.call("checkpoints.publish")
@@ -200,7 +200,7 @@ def test_yesterday_s_database_starts_read_only_and_names_both_sizes(tmp_path, an
             assert f"size {before} " in raised.value.detail
             assert "guard audit fork --reason" in raised.value.hint
         assert made.guard.log.size == before
-    evidence = tmp_path / "home" / "evidence" / f"rollback_detected-{size}-{before}"
+    evidence = tmp_path / "home" / "findings" / f"rollback_detected-{size}-{before}"
     assert (evidence / "anchor.note").read_text() == held == anchor.read()
     assert (evidence / "log.note").read_text().splitlines()[1] != str(size)
     with closing(sqlite3.connect(tmp_path / "home" / "guard.db")) as db:
@@ -357,7 +357,7 @@ def test_the_first_record_of_a_log_names_it(place):
     record = first_record(place)
     assert record["action"] == "log.created"
     assert record["data"]["origin"] == ORIGIN
-    assert record["data"]["vkeys"] == [place.guard.log.verifier.encode()]
+    assert record["data"]["vkeys"] == [one.verifier.encode() for one in place.guard.log.signers]
     assert record["data"]["limits"] == {"queue": 4096, "body_bytes": 4 << 20}
     with pytest.raises(Conflict, match="first record already"):
         place.call("log.created")
@@ -394,7 +394,7 @@ def test_after_a_fork_the_next_incarnation_goes_on_and_says_what_it_left(tmp_pat
         assert anchor.read() == view.note
         kept = home / data["kept_in"]
     assert (kept / "checkpoint").exists()
-    from guard.audit.verify import verify
+    from guard.audit.verifier.command import verify
 
     report = verify(kept)
     assert report.faults == []

@@ -175,7 +175,7 @@ COUNTS = {
     *("rejected", "matched", "repeated", "late", "alerts", "decisions", "spared", "incidents", "findings"),
     *("occurrences", "size", "more_resources"),
 }
-NAMES = {"sealed", "opened", "state", "decision", "incident", "run", "handle", "origin", "version", "allow"}
+NAMES = {"sealed", "opened", "state", "decision", "incident", "run", "handle", "origin", "receipts", "version", "allow"}
 
 
 def test_a_record_holds_what_its_operation_declares_and_facts_of_fixed_kinds(place):

@@ -49,7 +49,7 @@ def test_a_checkpoint_signs_everything_committed_so_far(place):
 
 def test_none_is_signed_where_nothing_came_since(place):
     first = publish(place)
-    place.clock.advance(HOUR)
+    place.clock.advance(599)
     assert publish(place) == first
     place.hire("acme", "user:local|ana", "role:support")
     second = publish(place)
@@ -60,6 +60,16 @@ def test_none_is_signed_where_nothing_came_since(place):
 def count(place):
     with place.guard.store.read() as tx:
         return tx.exec_driver_sql("SELECT count(*) FROM audit_checkpoints").scalar()
+
+
+def test_an_idle_log_states_every_ten_minutes_that_it_is_as_it_was(place):
+    first = publish(place)
+    place.clock.advance(600)
+    again = publish(place)
+    assert (again.size, again.root) == (first.size, first.root)
+    assert again.time_us > first.time_us
+    assert again.note != first.note  # the post-quantum line holds the time
+    assert count(place) == 1
 
 
 def test_publishing_leaves_no_record_of_itself(place):

@@ -26,6 +26,7 @@ from guard.db.engine import open_store
 from guard.errors import StoreDamaged
 
 ORIGIN = "guard.test/log"
+RECEIPTS = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x01")
 NOW = 1_790_000_000_000_000
 
 
@@ -40,15 +41,15 @@ def naive_root(leaves):
 class Ledger:
     """A store with a log and no gate before it."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, files=None):
+        self.path, self.files = path, files
         self.key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
         self.numbers = itertools.count()
         self.open()
 
     def open(self, origin=ORIGIN):
         self.store = open_store(self.path)
-        self.log = Log(origin, self.key)
+        self.log = Log(origin, self.key, receipts=RECEIPTS, files=self.files)
         with self.store.write() as tx:
             self.log.load(tx, NOW)
 
@@ -80,7 +81,7 @@ class Ledger:
         with self.store.read() as tx:
             entries = list(store.entries(tx, 0, self.log.size))
             leaves = [leaf_hash(one) for one in entries]
-            assert list(store.leaf_pages(tx, self.log.size)) == leaves
+            assert list(self.log.reader(tx).leaves(self.log.size)) == leaves
             _, edge = store.read_head(tx)
             row = tx.exec_driver_sql("SELECT size, root FROM audit_head").one()
             assert (row.size, edge.size) == (self.log.size, self.log.size)
@@ -167,7 +168,7 @@ def test_the_log_of_another_origin_is_not_opened(ledger):
 
 def test_a_second_writer_is_noticed_by_the_moved_head(ledger):
     ledger.append(5)
-    other = Log(ORIGIN, ledger.key)
+    other = Log(ORIGIN, ledger.key, receipts=RECEIPTS)
     with ledger.store.write() as tx:
         other.load(tx, NOW)
     ledger.append(1)
@@ -207,8 +208,8 @@ def test_a_log_of_65536_records_has_its_tiles_and_goes_on_after_a_restart(deep):
 def test_proofs_from_stored_tiles_verify_for_many_indexes_and_sizes(deep, seed):
     rng = random.Random(seed)
     with deep.store.read() as tx:
-        leaves = list(store.leaf_pages(tx, deep.log.size))
-        node = store.node_reader(tx)
+        reader = deep.log.reader(tx)
+        leaves, node = list(reader.leaves(deep.log.size)), reader.node
         sizes = [1, 2, 255, 256, 257, 65_535, 65_536, deep.log.size, *(rng.randint(3, deep.log.size) for _ in range(5))]
         roots = {size: root_of(leaves[:size]) for size in sizes}
         for size in sizes:
@@ -223,7 +224,7 @@ def test_proofs_from_stored_tiles_verify_for_many_indexes_and_sizes(deep, seed):
 def test_proofs_in_small_logs_verify_for_every_index(ledger, size):
     ledger.append(size)
     with ledger.store.read() as tx:
-        leaves, node = store.leaves(tx, 0, size), store.node_reader(tx)
+        leaves, node = store.leaves(tx, 0, size), ledger.log.reader(tx).node
         root = root_of(leaves)
         for index in range(size):
             verify_inclusion(index, size, leaves[index], inclusion_proof(index, size, node), root)

@@ -10,7 +10,7 @@ from guard.audit import note, tree
 from guard.audit.checkpoint import Checkpoint
 from guard.audit.note import Note, Signature
 from guard.audit.tiles import encode_bundle
-from guard.audit.verify import verify
+from guard.audit.verifier.command import verify
 from tests.audit.building import (
     KEY,
     ORIGIN,

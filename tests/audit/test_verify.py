@@ -1,16 +1,18 @@
 """The offline verifier as a person uses it: alone in an empty directory, with a path, and one look at the answer."""
 
 import json
-import shutil
+import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import cryptography
 import pytest
 
-from guard.audit import verify as verifier
-from guard.audit.verify import Fault, Report, Unusable, main, verify
+from guard.audit import archive, verifier
+from guard.audit.verifier.command import main, verify
+from guard.audit.verifier.report import Fault, Report, Unusable
 from tests.audit.building import (
     ORIGIN,
     PQ_VKEY,
@@ -27,7 +29,8 @@ from tests.audit.building import (
     zipped,
 )
 
-SCRIPT = Path(verifier.__file__)
+SOURCES = Path(verifier.__file__).parent
+PATH_OF_VENV = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath])}
 COUNTS = {
     "records": 600,
     "tenants": 1,
@@ -36,6 +39,11 @@ COUNTS = {
     "proofs": 4,
     "manifest": 1,
     "since": 0,
+    "parts": 0,
+    "rows": 0,
+    "cosignatures": 0,
+    "openings": 0,
+    "stamps": 0,
 }
 
 
@@ -45,10 +53,32 @@ def run_alone(script, *arguments):
     return subprocess.run(command, cwd=script.parent, capture_output=True, text=True, check=False, timeout=60)
 
 
+def modules_of_a_run(script, log):
+    """Names of all modules that one run imports, where only the package cryptography was put on the path."""
+    code = (
+        "import json, runpy, sys\n"
+        "sys.path.append(sys.argv.pop(1)); sys.argv.pop(0)\n"
+        "try: import guard.audit\n"
+        "except ImportError: pass\n"
+        "else: sys.exit('guard is on the path')\n"
+        "before = set(sys.modules)\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0, end\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    packages = Path(cryptography.__file__).parents[1]
+    command = [sys.executable, "-I", "-S", "-c", code, str(packages), str(script), str(log)]
+    done = subprocess.run(command, cwd=script.parent, capture_output=True, text=True, check=True, timeout=60)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.fixture
 def alone(tmp_path):
-    """The verifier's file alone in an empty directory."""
-    return Path(shutil.copy(SCRIPT, tmp_path / "verify.py"))
+    """The verifier's one file alone in an empty directory."""
+    path = tmp_path / "alone/verify.pyz"
+    path.parent.mkdir()
+    path.write_bytes(archive.verifier())
+    return path
 
 
 class TestGoodLogs:
@@ -109,29 +139,37 @@ class TestGoodLogs:
 
 class TestAlone:
     def test_it_runs_in_an_empty_directory_without_guard(self, alone, middle_log):
-        assert [item.name for item in alone.parent.iterdir()] == ["verify.py"]
+        assert [item.name for item in alone.parent.iterdir()] == ["verify.pyz"]
         done = run_alone(alone, middle_log)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines()[-1] == "verified"
 
-    def test_it_imports_nothing_of_guard(self, alone):
-        code = (
-            "import runpy, sys; runpy.run_path(sys.argv[1], run_name='verify'); "
-            "print([name for name in sys.modules if name.partition('.')[0] == 'guard'])"
-        )
-        command = [sys.executable, "-I", "-c", code, str(alone)]
-        done = subprocess.run(command, cwd=alone.parent, capture_output=True, text=True, check=True, timeout=60)
-        assert done.stdout == "[]\n"
+    def test_it_runs_where_no_guard_is_installed_and_needs_only_cryptography(self, alone, middle_log):
+        found = modules_of_a_run(alone, middle_log)
+        assert "verifier.command" in found
+        tops = {name.partition(".")[0] for name in found} - set(sys.stdlib_module_names)
+        assert tops <= {"verifier", "cryptography", "_cffi_backend", "_openssl"}
 
-    def test_it_needs_the_standard_library_and_cryptography_only(self, alone):
-        code = (
-            "import runpy, sys; before = set(sys.modules); runpy.run_path(sys.argv[1], run_name='verify'); "
-            "tops = {name.partition('.')[0] for name in set(sys.modules) - before}; "
-            "print(sorted(tops - set(sys.stdlib_module_names)))"
+    def test_the_file_is_the_same_whenever_it_is_made_and_readable_as_it_is(self, alone):
+        content = alone.read_bytes()
+        assert content == archive.verifier()
+        with zipfile.ZipFile(alone) as packed:
+            assert packed.namelist() == sorted(packed.namelist())
+            assert {member.date_time for member in packed.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        for source in SOURCES.glob("*.py"):
+            assert source.stem == "__main__" or source.read_bytes() in content
+
+    def test_it_can_be_run_by_its_own_name(self, alone, middle_log):
+        alone.chmod(0o755)
+        done = subprocess.run(
+            [alone, middle_log], capture_output=True, text=True, check=False, timeout=60, env=PATH_OF_VENV
         )
-        command = [sys.executable, "-I", "-c", code, str(alone)]
-        done = subprocess.run(command, cwd=alone.parent, capture_output=True, text=True, check=True, timeout=60)
-        assert set(json.loads(done.stdout.replace("'", '"'))) <= {"cryptography", "_cffi_backend", "_openssl"}
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "verified")
+
+    def test_the_package_is_a_program_too(self, middle_log):
+        command = [sys.executable, "-m", "guard.audit.verifier", str(middle_log)]
+        done = subprocess.run(command, cwd=SOURCES.parents[2], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "verified")
 
     def test_a_damaged_log_ends_with_7_and_names_file_and_index(self, alone, tmp_path, middle_log):
         folder = copied(middle_log, tmp_path / "log")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
+from tests.bench.verifying import verify_full
+
 ROUNDS = 5
 BATCH = 400
 CONTEXT_BYTES = 150
@@ -203,7 +205,7 @@ async def _batches(gate, operation, actor, body, seconds=1.0, at_a_time=4):
         nonlocal done
         while time.perf_counter() - began < seconds:
             request = parse(operation, body, {}, {})
-            encode(await gate.call(operation, request, actor, "bench"))
+            encode((await gate.call(operation, request, actor, "bench")).result)
             done += BATCH
 
     await asyncio.gather(*(client() for _ in range(at_a_time)))
@@ -269,9 +271,78 @@ def _records(guard, actor, count=20_000):
     return count / took
 
 
+def durable_append():
+    """Records per second through the commit pipeline against one commit a record, on the same disk.
+
+    Both sides write records that are made already into the same tables; the peer begins, appends and commits each by
+    itself, which is what a service without a pipeline would do.
+    """
+    from guard.cli.serving import _build
+
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        grouped, single = _build(_home(folder), None, None), _build(_home(other), None, None)
+        single.worker.stop()
+        single.pipeline.stop()
+        try:
+            ours, peers = [], []
+            for _ in range(3):
+                ours.append(_grouped(grouped, _made(grouped, 20_000)))
+                peers.append(_one_by_one(single, _made(grouped, 5_000)))
+        finally:
+            grouped.close()
+            single.close()
+    figures = (
+        f"{statistics.median(ours):,.0f} records/s through the pipeline against {statistics.median(peers):,.0f}/s "
+        "with one commit a record"
+    )
+    return statistics.median(one / peer for one, peer in zip(ours, peers, strict=True)), figures
+
+
+def _made(guard, count):
+    """Entries of that many records, as the gate makes them."""
+    operation, request = guard.gate.parse("actors.whoami", {})
+    actor = _storing_service(guard)
+    return [guard.gate.begin(operation, request, actor, f"bench-{number}").entries for number in range(count)]
+
+
+def _grouped(guard, made):
+    from concurrent.futures import Future, wait
+
+    from guard.db.commit import Unit
+
+    units = [Unit(entries) for entries in made]
+    waiters = []
+    began = time.perf_counter()
+    for unit in units:
+        unit.waiter = Future()
+        waiters.append(unit.waiter)
+        while guard.pipeline.waiting > 4000:
+            time.sleep(0.0005)
+        guard.pipeline.submit(unit)
+    wait(waiters)
+    took = time.perf_counter() - began
+    for waiter in waiters:
+        waiter.result()
+    return len(made) / took
+
+
+def _one_by_one(guard, made, seconds=1.5):
+    began, done = time.perf_counter(), 0
+    for entries in made:
+        with guard.store.write() as tx:
+            guard.log.append(tx, entries)
+        guard.log.committed()
+        done += 1
+        if time.perf_counter() - began > seconds:
+            break
+    return done / (time.perf_counter() - began)
+
+
 MEASURES = {
     "encrypt_single": (encrypt_single, 0.8),
     "encrypt_batch": (encrypt_batch, 0.5),
     "check_single": (check_single, 0.8),
     "group_commit": (group_commit, 1.0),
+    "durable_append": (durable_append, 10.0),
+    "verify_full": (verify_full, 0.35),
 }

@@ -18,8 +18,15 @@ from tests.cli.conftest import LINE, until
 from tests.cli.processes import ROOT, environment
 from tests.cli.verbs import VERBS, example
 
-ELSEWHERE = {"dev", "serve", "worker", "demo", "audit fork"}
-"""Typed in test_serving.py, test_demo.py and test_anchors.py: they stay until told to end, or need a stopped guard."""
+ELSEWHERE = {"dev", "serve", "worker", "demo", "witness"} | {
+    "audit accept-clock",
+    "audit cancel",
+    "audit fork",
+    "audit rebuild",
+}
+"""Typed in test_serving.py, test_demo.py, test_witnessed.py and test_anchors.py: they stay until told to end, or need a
+wrong clock or a stopped guard. A rebuild (tests/audit/test_rebuild.py) wants a home that nobody serves; cancelling, a
+large export."""
 PLAN = {"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}}
 STAGES = ("judge", "approve_containment", "reset_accounts", "tell_users")
 DONE = {"accounts": 3, "done_at": "2026-12-01T09:30:00Z"}
@@ -110,7 +117,16 @@ def evidence(dev_admin, place) -> dict[str, str]:
     return {}
 
 
+def received(client, _):
+    """A receipt that this server gave."""
+    kept = []
+    with Client(client.address, on_receipt=lambda _, receipt: kept.append(receipt)) as asking:
+        asking.actors.whoami()
+    return {"AQGgxFBsAH9ih_I8CoP...": kept[0]}
+
+
 PREPARE = {
+    "audit receipt": received,
     "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
     "keys pause": running_job,
     "keys resume": paused_job,

@@ -262,3 +262,24 @@ def test_a_unit_of_records_only_needs_no_work(pipeline, path):
     unit.result = "answer"
     assert pipeline.wait(unit) == "answer"
     assert len(rows(path, "SELECT 1 FROM audit_index WHERE tenant = 'acme'")) == 2
+
+
+def test_records_of_a_loop_that_is_faster_than_the_writer_thread_are_not_forgotten(tmp_path):
+    """The loop finds the connection not yet made; whoever makes it has to come back to it."""
+    with world(tmp_path / "home") as made:
+        made.guard.pipeline.stop()
+        pipeline = Pipeline(made.guard.store, made.guard.log, limit=100, on_fatal=lambda: None)
+        connected = threading.Event()
+        event.listen(made.guard.store.writer_engine, "engine_connect", lambda _: connected.wait(PATIENCE_SECONDS))
+
+        async def client():
+            unit = Unit([entry_of(1)])
+            unit.waiter = waiter = asyncio.get_running_loop().create_future()
+            pipeline.submit(unit)
+            await asyncio.sleep(0.05)
+            connected.set()
+            return await asyncio.wait_for(waiter, PATIENCE_SECONDS)
+
+        pipeline.start()
+        assert asyncio.run(client()) is None
+        pipeline.stop()

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event, exc
 
 from guard.db.commit import Pipeline, Unit
+from guard.db.engine import savepoint
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, StoreUnavailable
 from tests.db.building import PATIENCE_SECONDS, entry_of, held, keep, names, on_writer, queued, rows
 from tests.world import world
@@ -190,6 +191,21 @@ def test_a_full_disk_inside_a_savepoint_fails_the_whole_group(pipeline, path):
     assert dense(path) == before + 3
 
 
+def test_the_error_that_ended_the_transaction_inside_a_savepoint_is_the_one_that_is_told(pipeline, path):
+    on_writer(pipeline, f"PRAGMA max_page_count = {on_writer(pipeline, 'PRAGMA page_count') + 8}")
+
+    def work(tx):
+        with savepoint(tx):
+            tx.exec_driver_sql(f"INSERT INTO secrets VALUES ('big', zeroblob({BLOB_BYTES}), 0)")
+        return [entry_of(1)]
+
+    error = queued(pipeline, Unit(work=work)).exception(PATIENCE_SECONDS)
+    assert "database or disk is full" in error.detail
+    on_writer(pipeline, "PRAGMA max_page_count = 1000000")
+    pipeline.wait(keep("next", number=2))
+    assert names(path) == ["next"]
+
+
 def test_a_disk_that_fills_while_the_log_is_written_fails_the_group_too(pipeline, path):
     before = dense(path)
     on_writer(pipeline, f"PRAGMA max_page_count = {on_writer(pipeline, 'PRAGMA page_count')}")
@@ -289,6 +305,23 @@ def test_what_is_durable_is_answered_even_if_a_hook_breaks_its_promise(second, p
     unit.hooks = [lambda: 1 // 0]
     assert queued(pipeline, unit).result(PATIENCE_SECONDS) == "durable"
     assert names(path) == ["durable"]
+
+
+class Broken(queue.SimpleQueue):
+    """A queue that fails while units are gathered from it."""
+
+    def get_nowait(self):
+        raise OSError("a defect")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_unit_in_hand_when_the_writer_dies_is_answered(made):
+    made.guard.pipeline.stop()
+    pipeline = Pipeline(made.guard.store, made.guard.log, limit=100, on_fatal=lambda: None)
+    pipeline._queue = Broken()
+    pipeline._fail_queued = lambda: None
+    pipeline.start()
+    assert isinstance(queued(pipeline, keep("a", number=1)).exception(PATIENCE_SECONDS), StoreUnavailable)
 
 
 class Pausing(queue.SimpleQueue):

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import exc, text
 
 from guard.db.engine import READERS, ProcessLock, Store, in_transaction, open_store, savepoint
-from guard.errors import StoreDamaged, StoreLocked
+from guard.errors import StoreDamaged, StoreLocked, StoreUnavailable
 from tests.conftest import ROOT
 from tests.db.building import PATIENCE_SECONDS
 from tests.world import world
@@ -291,3 +291,12 @@ def test_a_path_with_a_percent_sign_is_no_interpolation(tmp_path):
     store = open_store(home / "guard.db")
     assert isinstance(store, Store)
     store.close()
+
+
+@pytest.mark.parametrize("place", ["a directory", "a full device"])
+def test_a_lock_that_cannot_be_written_is_a_named_error(tmp_path, place):
+    lock = tmp_path / "lock"
+    lock.mkdir() if place == "a directory" else lock.symlink_to("/dev/full")
+    for _ in range(2):  # the first attempt holds nothing afterwards
+        with pytest.raises(StoreUnavailable, match=r"lock, got: .*; see the free disk space"):
+            ProcessLock(tmp_path)

@@ -18,7 +18,7 @@ from contextlib import closing
 import pytest
 
 from guard.app import build
-from guard.audit.verify import verify
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM, Actor
 from guard.settings import Settings
 from tests.conftest import ROOT

@@ -181,8 +181,9 @@ def test_an_event_loop_has_the_answer_after_the_record_too(made, name):
         return await pending, made.bodies(size)
 
     size = made.size
-    answer, bodies = asyncio.run(client())
-    assert answer.text == "did a"
+    unit, bodies = asyncio.run(client())
+    assert unit.result.text == "did a"
+    assert unit.record.id == bodies[-1]["id"]
     assert [body["phase"] for body in bodies] == PHASES[name]
 
 

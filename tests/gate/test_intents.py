@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guard.audit.operations import SWEEP_LIMIT
-from guard.audit.verify import verify
+from guard.audit.verifier.command import verify
 from guard.db.commit import Unit
 from guard.errors import Conflict
 from guard.gate import INTENT_SECONDS

@@ -10,10 +10,20 @@ from guard.catalogue import Effect, collect
 from guard.cli import audit
 
 CATALOGUE = collect(ROOMS)
-UNRECORDED = {"checkpoints.publish", "checkpoints.reread", "intents.sweep"} | {
+UNRECORDED = {
     "checkpoints.adopt",
+    "checkpoints.publish",
+    "checkpoints.reread",
     "checkpoints.stage",
+    "checkpoints.witness",
+    "intents.sweep",
+    "log.archive",
+    "prunes.sweep",
+    "scrubs.step",
     "services.watch",
+    "sinks.move",
+    "sinks.pull",
+    "sinks.watch",
 }
 """The only operations without a record of their own; whoever adds one writes it here, and a reviewer reads it."""
 

@@ -10,8 +10,20 @@ from guard.worker import MAX_PER_BEAT, Worker, always
 from tests.db.building import PATIENCE_SECONDS
 from tests.gate.building import CANARY, insert, stage
 
-LOOPS = {"checkpoints.publish", "checkpoints.reread", "intents.sweep", "reencryptions.step", "runs.advance"} | {
+LOOPS = {
     "audit.resumed",
+    "checkpoints.publish",
+    "checkpoints.reread",
+    "checkpoints.tidy",
+    "checkpoints.witness",
+    "clock.regression",
+    "exports.step",
+    "intents.sweep",
+    "log.archive",
+    "prunes.sweep",
+    "reencryptions.step",
+    "runs.advance",
+    "scrubs.step",
     "services.watch",
 }
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
@@ -205,3 +217,41 @@ def test_checkpoints_are_published_by_the_running_loop(tmp_path):
                 break
             threading.Event().wait(0.02)
         assert made.rows("SELECT max(size) FROM audit_checkpoints")[0][0] > 0
+
+
+def test_a_loop_of_its_own_goes_on_after_any_failure_and_ends_with_the_worker(worker, monkeypatch):
+    monkeypatch.setattr("guard.worker.AGAIN_SECONDS", 0.01)
+    errors = iter([Conflict("Expected x, got y; do z."), ValueError(CANARY)])
+    seen, released, enough = [], [], threading.Event()
+
+    def step():
+        seen.append(threading.current_thread().name)
+        if len(seen) >= 5:
+            enough.set()
+        for error in errors:
+            raise error
+        return 0.01
+
+    worker.alone("mine", step, lambda: released.append(True))
+    with structlog.testing.capture_logs() as logged:
+        worker.start()
+        assert enough.wait(PATIENCE_SECONDS)
+        worker.stop()
+    assert set(seen) == {"guard-mine"}
+    assert released == [True]
+    assert [(one["event"], one["loop"]) for one in logged[:2]] == [("loop_refused", "mine"), ("loop_failed", "mine")]
+    assert CANARY not in str(logged)
+    count = len(seen)
+    threading.Event().wait(0.1)
+    assert len(seen) == count
+
+
+def test_a_loop_of_its_own_that_waits_holds_no_other_loop(made, worker):
+    held, beaten = threading.Event(), threading.Event()
+    made.script["a"] = lambda _ctx, _request: beaten.set()
+    for number in range(20):  # more than the scheduler has threads
+        worker.alone(f"stuck{number}", lambda: float(held.wait(PATIENCE_SECONDS)), held.set)
+    worker.every(0, "notes.keep", due({"name": "a"}))
+    worker.start()
+    assert beaten.wait(PATIENCE_SECONDS)
+    assert not held.is_set()

@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 COPIED = ("Makefile", "pyproject.toml", "requirements.txt", "requirements-test.txt", "requirements-build.txt")
-TARGETS = ("help", "venv", "demo", "test", "check", "bench", "docs", "lock", "clean")
+TARGETS = (
+    "help",
+    "venv",
+    "demo",
+    "test",
+    "check",
+    "bench",
+    "export-campaign",
+    "foreign",
+    "faults",
+    "docs",
+    "lock",
+    "clean",
+)
 INTERPRETER = ".venv/stamps/python"
 OLD = 1_000_000_000
 """Seconds since 1970 of all files of the copy, so that stamps and newer locks can be placed after them."""

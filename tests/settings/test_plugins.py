@@ -7,7 +7,7 @@ import pytest
 from guard import plugins
 from guard.errors import InvalidSetting
 
-FOLDERS = ("vault/custody", "detect/formats")
+FOLDERS = ("vault/custody", "detect/formats", "audit/sinks")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -29,6 +29,7 @@ def test_each_name_loads_its_own_module(folder):
 
 def test_the_names_of_this_release_are_these():
     assert plugins.names("vault/custody") == ("file", "passphrase")
+    assert plugins.names("audit/sinks") == ("file", "syslog", "webhook")
     assert "combined" in plugins.names("detect/formats")
 
 

@@ -13,6 +13,7 @@ CATALOGUE = {name: entry for name, entry in collect(ROOMS).items() if entry.path
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
 PATH = {
     "decision": "dec_019a0000-0000-7000-8000-000000000000",
+    "evidence": "evd_019a0000-0000-7000-8000-000000000000",
     "export": "exp_019a0000-0000-7000-8000-000000000000",
     "grant": "grt_019a0000-0000-7000-8000-000000000000",
     "handle": "0123456789AB",
@@ -20,6 +21,8 @@ PATH = {
     "index": 17,
     "job": "job_019a0000-0000-7000-8000-000000000000",
     "key": "customers.email",
+    "n": 0,
+    "matter": "case-17",
     "plan": "region-outage",
     "run": "run_019a0000-0000-7000-8000-000000000000",
     "stream": "shop",

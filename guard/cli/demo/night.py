@@ -94,7 +94,7 @@ def respond(stage: Stage) -> str:
 
 def prove(stage: Stage) -> str:
     """Line 8."""
-    from guard.audit.verify import verify  # needs cryptography only
+    from guard.audit.verifier.command import verify  # needs cryptography only
 
     admin = stage.admin()
     early = admin.call("checkpoints.publish")

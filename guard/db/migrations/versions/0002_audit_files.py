@@ -12,7 +12,8 @@ INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and an index for searches by time."""
+    op.create_index("ix_audit_index_tenant_time_us", "audit_index", ["tenant", "time_us"], unique=False)
     op.create_table(
         "subject_keys",
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -31,6 +32,12 @@ def upgrade() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("archived_size", INT, autoincrement=False, nullable=False),
         sa.Column("min_index", INT, autoincrement=False, nullable=False),
+        sa.Column("removed", INT, autoincrement=False, nullable=True),
+        sa.Column("prune_to", INT, autoincrement=False, nullable=True),
+        sa.Column("prune_asked_by", sa.Text(), nullable=True),
+        sa.Column("prune_asked_us", INT, autoincrement=False, nullable=True),
+        sa.Column("scrubbed", INT, autoincrement=False, nullable=True),
+        sa.Column("scrub_faults", INT, autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("origin"),
         sqlite_strict=True,
     )
@@ -89,6 +96,41 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "audit_witnesses",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("size", INT, autoincrement=False, nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("time_us", INT, autoincrement=False, nullable=False),
+        sa.Column("cosigned_us", INT, autoincrement=False, nullable=True),
+        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "audit_log_keys",
+        sa.Column("vkey", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("from_size", INT, autoincrement=False, nullable=False),
+        sa.Column("to_size", INT, autoincrement=False, nullable=True),
+        sa.Column("until_us", INT, autoincrement=False, nullable=True),
+        sa.Column("created_us", INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("vkey"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "audit_clock_requests",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("checkpoint_us", INT, autoincrement=False, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("asked_us", INT, autoincrement=False, nullable=False),
+        sa.Column("accepted_by", sa.Text(), nullable=True),
+        sa.Column("accepted_us", INT, autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_audit_clock_requests_checkpoint_us", "audit_clock_requests", ["checkpoint_us"], unique=False)
+    op.create_table(
         "audit_anchors",
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("size", INT, autoincrement=False, nullable=False),
@@ -108,8 +150,12 @@ def upgrade() -> None:
         sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("size", INT, autoincrement=False, nullable=False),
+        sa.Column("root", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("prove", sa.Text(), nullable=False),
+        sa.Column("matched", INT, autoincrement=False, nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_us", INT, autoincrement=False, nullable=False),
@@ -126,15 +172,25 @@ def upgrade() -> None:
         sa.Column("matched", INT, autoincrement=False, nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("bytes", INT, autoincrement=False, nullable=False),
+        sa.Column("edge", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("export", "n"),
         sqlite_strict=True,
     )
+    op.execute(
+        "INSERT INTO audit_export_jobs (id, tenant, format, filter, purpose, state, size, root, note, prove, matched, "
+        "detail, sha256, created_by, created_us, changed_us) SELECT id, tenant, 'tiles', '{}', '', 'ready', size, "
+        "root, '', '[]', size, '', sha256, created_by, created_us, created_us FROM audit_exports"
+    )
+    op.drop_table("audit_exports")
     op.create_table(
         "audit_sinks",
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("first_idx", INT, autoincrement=False, nullable=False),
         sa.Column("next_idx", INT, autoincrement=False, nullable=False),
+        sa.Column("delivered", INT, autoincrement=False, nullable=False),
+        sa.Column("repeated", INT, autoincrement=False, nullable=False),
         sa.Column("acked_us", INT, autoincrement=False, nullable=False),
-        sa.Column("failures", INT, autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
         sqlite_strict=True,

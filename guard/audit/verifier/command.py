@@ -1,0 +1,101 @@
+"""The verifier as a function and as a command: `PATH [--vkey VKEY] [--policy FILE] [--since CHECKPOINT] [--json]`.
+
+Law: exit 0 means that all holds, 7 that something does not, 2 that there was nothing to verify.
+"""
+
+import argparse
+import json
+import sys
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from .files import Files
+from .notes import parse_vkey
+from .policy import parse_policy, parse_ranges
+from .reading import Reading
+from .report import COUNTED, Progress, Report, Unusable, printable
+from .run import Run
+from .trust import Trust
+
+KINDS = {"log": "log", "export": "export of the log", "evidence": "evidence from the log"}
+
+
+def verify(
+    path: Path,
+    *,
+    vkeys: Sequence[str] = (),
+    since: bytes = b"",
+    policy: str = "",
+    ranges: str = "",
+    progress: Progress | None = None,
+) -> Report:
+    """Check a log directory, an export or an evidence bundle, or a zip of one.
+
+    `vkeys`, `policy` and `ranges` are known from elsewhere; without any, the keys and the quorum inside are taken at
+    their word. Entries before `since`, a checkpoint that was verified earlier, are not read again.
+
+    Raises:
+        Unusable: there is nothing at the path, or a key, policy or range is malformed.
+    """
+    report = Report(str(path))
+    try:
+        given, files = dict(map(parse_vkey, vkeys)), Files(path, report)
+        own = parse_policy(policy) if policy else None
+        trust = Trust(given, own, parse_ranges(ranges) if ranges else None)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
+        came = error if path.exists() else "there is nothing"
+        raise Unusable(f"Expected a log directory or a zip of one at {path}, and well-formed keys: {came}.") from None
+    Run(Reading(files, report, trust)).run(since, progress or (lambda *_: None))
+    return report
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; returns the exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        since = (options.since.read_bytes() or b"?") if options.since else b""
+        policy, ranges = (path.read_text("utf-8") if path else "" for path in (options.policy, options.ranges))
+        shown = _progress if sys.stderr.isatty() else None
+        given = {"vkeys": options.vkey, "since": since, "policy": policy, "ranges": ranges}
+        report = verify(options.path, progress=shown, **given)
+    except (Unusable, OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"verify: {error}\n")
+        return 2
+    members = {"ok": not report.faults, **asdict(report), "faults": [fault._asdict() for fault in report.faults]}
+    known = bool(options.vkey or options.policy)
+    sys.stdout.write((json.dumps(members, indent=2) if options.json else _summary(report, known=known)) + "\n")
+    return 7 if report.faults else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="verify", description="Verify a guard audit log offline.")
+    parser.add_argument("path", type=Path, help="log directory, export or evidence bundle, or a zip of one")
+    parser.add_argument("--vkey", action="append", default=[], help="verifier key of the log, known from elsewhere")
+    parser.add_argument("--policy", type=Path, help="keys, witnesses and quorum, known from elsewhere (tlog-policy)")
+    parser.add_argument("--ranges", type=Path, help="which key may sign which sizes, known from elsewhere")
+    parser.add_argument("--since", type=Path, help="checkpoint verified earlier; what lies before it is not read again")
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+    return parser
+
+
+def _progress(done: int, size: int) -> None:
+    sys.stderr.write("\r\x1b[K" if done == size else f"\r{done:,} of {size:,} entries" if done % (1 << 16) == 0 else "")
+
+
+def _summary(report: Report, *, known: bool) -> str:
+    trust = "the given key" if known else "the key in policy.txt: compare it with the one you hold, or pass --vkey"
+    counts = {name: count for name, count in report.counts.items() if count or name in COUNTED}
+    lines = [f"FAULT {fault}" for fault in report.faults]
+    if report.origin:
+        lines += [f"{KINDS[report.kind]} {report.origin}, size {report.size}, root {report.root}"]
+        lines += [", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items())]
+        lines += [f"signed by {', '.join(report.signers)}, known by {trust}"]
+        lines += [f"cosigned by {', '.join(report.cosigners)}"] if report.cosigners else []
+    lines += [f"time-stamped {printable(stamp)}" for stamp in report.stamps]
+    lines += [f"not checked: {printable(told)}" for told in report.unchecked]
+    if not report.counts["manifest"]:
+        lines += ["no manifest.json: a removed proof, signature or earlier checkpoint would not be noticed"]
+    return "\n".join([*lines, f"NOT VERIFIED: {len(report.faults)} faults" if report.faults else "verified"])

@@ -1,0 +1,1 @@
+"""Verifiers that other people wrote, and the logs that they are given."""
