@@ -47,7 +47,7 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
-from guard.audit import anchor_settings, anchor_store, archiving, checkpoint_store, sink_store
+from guard.audit import anchor_settings, anchor_store, checkpoint_store, sink_store
 from guard.audit import store as audit_store
 from guard.audit.anchor import incarnation
 from guard.audit.anchor_store import AnchorFile
@@ -77,7 +77,8 @@ from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
 from guard.errors import GuardError, InvalidPlan, InvalidPolicy, InvalidRule, InvalidSetting
 from guard.gate import Doors, Gate
-from guard.runbook.desk import Desk, load_plans
+from guard.loops import add_loops
+from guard.runbook.desk import load_plans
 from guard.settings import Settings
 from guard.vault import store as vault_store
 from guard.vault.keys import Secret
@@ -85,7 +86,7 @@ from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
 from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
 from guard.vault.vault import Vault
-from guard.worker import Due, Worker, always
+from guard.worker import Worker
 
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
@@ -114,7 +115,6 @@ DRAW_BYTES = 4096
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
-SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
 BURST_DIVISOR = 60  # a second's worth may come at once
 
 
@@ -217,17 +217,13 @@ def _assemble(
     presence = Presence(settings.database, lock.path)
     known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
     parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence)}
-    log, publication, exports = parts[Log], parts[Publication], parts[Exports]
+    log: Log = parts[Log]
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
     worker = Worker(gate, clock, settings.heartbeat_milliseconds, lambda: standing.serving)
-    _room_loops(worker, vault, desk, exports)
-    _log_loops(worker, log, settings.checkpoint_seconds)
-    _signing_loops(worker, standing, publication, witnesses, two_steps=settings.anchor_file is not None)
-    _watch(worker, settings, log, rounds)
-    _send_on(streams, gate, worker)
+    add_loops(worker, gate, parts, settings)
     ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
@@ -286,20 +282,6 @@ def _anchors(settings: Settings, standing: Standing, clock: Callable[[], int]) -
     minutes = {f"rfc3161:{one.name}": one.minutes for one in authorities} | ({"worm": bucket.minutes} if bucket else {})
     anchors = Anchors(settings.home, settings.origin, standing, file, worm, authorities, settings.anchors_required)
     return anchors, Rounds(minutes)
-
-
-def _watch(worker: Worker, settings: Settings, log: Log, rounds: Rounds) -> None:
-    """The loops of anchors and files."""
-    worker.every(1, "services.watch", always)
-    worker.every(0, "audit.resumed", lambda _now: rounds.resumption())
-    if settings.time_stamps:
-        worker.every(1, "checkpoints.stamp", lambda now: rounds.stamps(now, log.size))
-    if settings.worm:
-        worker.every(1, "checkpoints.copy", lambda now: rounds.copies(now, log.size))
-
-
-def _while_sound(standing: Standing, due: Due) -> Due:
-    return lambda now: due(now) if standing.sound else ()
 
 
 def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tuple[Store, Secret, bool]:
@@ -387,46 +369,6 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
         return (limiter.peek(key, now_ns).retry_after_ns or 0) // 1_000_000_000 + 1
 
     return retry_after
-
-
-def _room_loops(worker: Worker, vault: Vault, desk: Desk, exports: Exports) -> None:
-    worker.every(0, "reencryptions.step", vault.due)
-    worker.every(0, "exports.step", exports.due)
-    worker.every(0, "runs.advance", desk.due)
-
-
-def _log_loops(worker: Worker, log: Log, seconds: int) -> None:
-    worker.every(0, "checkpoints.reread", always)
-    worker.every(seconds, "intents.sweep", always)
-    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
-    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
-    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
-
-
-def _signing_loops(
-    worker: Worker, standing: Standing, publication: Publication, witnesses: Witnesses, *, two_steps: bool
-) -> None:
-    """With an anchor file a checkpoint is published in two steps: the volume that it lies on may be slow."""
-    worker.every(
-        0, "checkpoints.stage" if two_steps else "checkpoints.publish", _while_sound(standing, publication.due)
-    )
-    if two_steps:
-        worker.every(0, "checkpoints.adopt", _while_sound(standing, publication.adopt_due))
-    worker.every(0, "clock.regression", publication.regressed)
-    worker.every(1, "checkpoints.tidy", publication.tidy_due)
-    worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
-
-
-def _send_on(streams: Streams, gate: Gate, worker: Worker) -> None:
-    actor = Actor("system:worker", PLATFORM, "system")
-
-    def call(name: str, request: Mapping[str, Any]) -> Any:
-        return gate.call_named(name, request, actor, "stream")
-
-    for stream in streams.open(call):
-        worker.alone(stream.plan.name, stream.step, stream.release)
-    if streams.sinks:
-        worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
 
 
 def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Callable[[], Mapping[str, bool]]:

@@ -77,10 +77,9 @@ def list_parts(tx: Tx, export: str) -> list[Part]:
 
 
 def older_checkpoints(tx: Tx, size: int) -> list[tuple[int, str]]:
-    """(size, note) of at most 4,096 checkpoints below *size*, spread evenly over those there are."""
-    kept = (audit_checkpoints.c.size < size) & (audit_checkpoints.c.note != "")  # of old ones some notes are dropped
-    here = select(audit_checkpoints.c.size).where(kept).order_by(audit_checkpoints.c.size)
-    sizes: Sequence[int] = tx.execute(here).scalars().all()
+    """(size, note) of at most 4,096 checkpoints below *size* whose notes were kept, spread evenly over them."""
+    here = select(audit_checkpoints.c.size).where((audit_checkpoints.c.size < size) & (audit_checkpoints.c.note != ""))
+    sizes: Sequence[int] = tx.execute(here.order_by(audit_checkpoints.c.size)).scalars().all()
     step = -(-len(sizes) // MAX_CHECKPOINTS) or 1
     return [(one, _note(tx, one)) for one in sizes[::-step][::-1]]
 

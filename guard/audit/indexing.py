@@ -9,7 +9,7 @@ from typing import Any
 
 from guard.audit.row import Row
 from guard.audit.store import Placed
-from guard.db.commit import Entry
+from guard.db.entry import Entry
 from guard.errors import StoreDamaged
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

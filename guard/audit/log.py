@@ -25,8 +25,8 @@ from guard.audit.signers import PrivateKey, Signer, newest, sign
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
 from guard.audit.tree import Edge, Node, consistency_proof, edge_of, leaf_hash, root_of
-from guard.db.commit import Entry
 from guard.db.engine import Tx
+from guard.db.entry import Entry
 from guard.errors import Conflict, RangePruned, StoreDamaged
 
 RECEIPT_NAME = "/receipts"  # after the origin: the name of the key that signs receipts
@@ -159,7 +159,7 @@ class Log:
         self.pruned(reader.span.first, reader.span.removed)
         if reader.span.signed <= edge.size:
             self._signed = edge_of(self.reader(tx).node, reader.span.signed)
-        self.replaced = self._replaced(tx)
+        self.replaced = () if origin == self.first else self._replaced(tx)
 
     def _replaced(self, tx: Tx) -> Sequence[Replaced]:
         try:

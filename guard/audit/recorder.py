@@ -10,7 +10,7 @@ from typing import Any
 from guard.audit.entry import Record, body
 from guard.audit.frame import Frame
 from guard.catalogue import Actor, Context, Decision, Operation
-from guard.db.commit import Entry
+from guard.db.entry import Entry
 from guard.errors import GuardError
 from guard.wire.ids import uuid7
 

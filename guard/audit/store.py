@@ -10,8 +10,8 @@ from sqlalchemy.dialects import sqlite
 
 from guard.audit.checkpoint import Checkpoint, Head
 from guard.audit.tree import Edge
-from guard.db.commit import Entry
 from guard.db.engine import Tx
+from guard.db.entry import Entry
 from guard.db.schema import (
     audit_anchors,
     audit_archive,

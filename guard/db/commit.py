@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import exc
 
 from guard.db.engine import Store, Tx, abandon, begin, dont_wait, in_transaction
+from guard.db.entry import Entry
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 
 MAX_UNITS = 256  # per transaction: bounds how long one unit waits for its neighbours
@@ -26,23 +27,6 @@ RETRY_AFTER_SECONDS = 1
 PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) that holds the database
 
 log = structlog.get_logger(__name__)
-
-
-class Entry(NamedTuple):
-    """One audit record: its canonical body and the columns it is found by."""
-
-    body: bytes
-    id: str
-    tenant: str
-    time_us: int
-    phase: str
-    intent: str | None
-    actor: str
-    action: str
-    resource: str
-    allowed: bool
-    status: str
-    code: str | None
 
 
 Promises = Callable[[int], str]

@@ -172,14 +172,14 @@ def _migrate(store: Store) -> None:
 @contextmanager
 def savepoint(tx: Tx) -> Iterator[None]:
     """A SAVEPOINT round the block: an exception undoes the block's changes and passes on."""
-    nested = tx.begin_nested()
+    nested, done = tx.begin_nested(), False
     try:
         yield
-    except BaseException:
+        done = True
+    finally:
         # On a full disk SQLite has ended the whole transaction, and asking for the savepoint would hide that error.
-        if in_transaction(tx):
+        if not done and in_transaction(tx):
             nested.rollback()
-        raise
     nested.commit()
 
 

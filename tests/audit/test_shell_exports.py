@@ -101,7 +101,7 @@ def test_the_key_of_another_log_is_not_this_ones(folder, tmp_path):
     with world(tmp_path / "other") as other:
         foreign = other.guard.log.verifier.encode()
     report = verify(folder, vkeys=[foreign])
-    assert [fault.path for fault in report.faults] == ["checkpoint"]
+    assert [fault.path for fault in report.faults] == ["checkpoint", "manifest.note"]
 
 
 def files(folder):

@@ -21,8 +21,8 @@ from guard.audit.tree import (
     verify_consistency,
     verify_inclusion,
 )
-from guard.db.commit import Entry
 from guard.db.engine import open_store
+from guard.db.entry import Entry
 from guard.errors import StoreDamaged
 
 ORIGIN = "guard.test/log"

@@ -84,7 +84,7 @@ def backed_up(home, tmp_path):
             ).returncode
             == 0
         )
-        until(lambda: size_in(home.parent / "anchor") > 0)
+        until(lambda: checkpoints(home) != [])
         backup = tmp_path / "yesterday.db"
         with closing(sqlite3.connect(home / "guard.db")) as source, closing(sqlite3.connect(backup)) as to:
             source.backup(to)

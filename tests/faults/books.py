@@ -72,7 +72,7 @@ def examine(store: Store, log: Log, wanted: Iterable[int] = ()) -> Books:
         _recompute(books, log, tx, index, books.signed | set(wanted))
         books.verdict.expect(books.roots[books.size] == head[2], "the head's root does not recompute")
         books.verdict.expect(Edge.parse(head[1]).root() == head[2], "the head's edge is not that of its root")
-        books.promised([row[2] for row in signed], log.verifier)
+        books.promised([row[2] for row in signed if row[2]], log.verifier)
     return books
 
 

@@ -4,6 +4,7 @@ Expected: a named refusal within two seconds, health that answers, work that goe
 nothing lost of what was acknowledged before, during and after.
 """
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -91,8 +92,7 @@ def full_disk(rounds: int) -> Tally:
             tally.faults += [f"round {turn}: {fault}" for fault in faults]
             tally.add(compare(home, folder, export=True).verdict, f"round {turn}")
             tally.note = f"slowest answer {people.slowest:.2f} s, {people.answers[503]} refused"
-            for path in (home / "exports").glob("*"):
-                path.unlink()
+            shutil.rmtree(home / "exports")
     return tally
 
 

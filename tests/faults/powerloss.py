@@ -57,9 +57,14 @@ class Work:
         return len(self.tried) + 1
 
 
+def new_log() -> Log:
+    """The log with its keys, not loaded. It has no files: what the simulator cuts is SQLite's."""
+    return Log(ORIGIN, KEY, receipts=KEY)
+
+
 def open_log(store: Store) -> Log:
     """The log of a store, as a start loads it."""
-    log = Log(ORIGIN, KEY)
+    log = Log(ORIGIN, KEY, receipts=KEY)
     with store.write() as tx:
         log.load(tx, NOW_US)
     return log
@@ -246,7 +251,7 @@ def check(folder: Path, work: Work) -> Books:
         books.verdict.faults.append(f"the store does not open: {error.detail}")
         return books
     with closing(store):
-        books = examine(store, Log(ORIGIN, KEY), sizes(work.published))
+        books = examine(store, Log(ORIGIN, KEY, receipts=KEY), sizes(work.published))
         books.acknowledged(work.acknowledged)
         books.attempted(work.tried)
         books.promised(work.published)
@@ -263,7 +268,7 @@ def _go_on(store: Store, books: Books, work: Work) -> None:
     """After recovery the service works: one more turn, a checkpoint, and the log is still whole."""
     later = Work(tried=dict(work.tried))
     perform(store, later, turns=1)
-    again = examine(store, Log(ORIGIN, KEY), sizes(work.published))
+    again = examine(store, Log(ORIGIN, KEY, receipts=KEY), sizes(work.published))
     again.acknowledged(later.acknowledged)
     again.promised([*work.published, *later.published])
     fine = len(later.acknowledged) == RECORDS + 5 and later.published and again.size == books.size + RECORDS + 5
