@@ -263,7 +263,7 @@ def _signing(
     if anchors.standing.sound:  # of a store that was put back, open intents and files of exports are no leftovers
         audit_store.expire_intents(tx)
         exports.load(tx)
-    tiles = TileWatch(settings.home / FOLDER / str(incarnation(log.origin, log.first)))
+    tiles = TileWatch(settings.home / FOLDER)
     return log, log_keys, publication, witnesses, trust, exports, tiles, Keeper(settings.home)
 
 

@@ -1,9 +1,10 @@
 """Keeps an incarnation of the log that ends as a log directory below the home, verified before anything is cleared.
 
 Law: nothing is signed for the log that ends, since its history is in doubt: what lies behind its last checkpoint is
-kept under `unsigned/` and vouched for by the next log's first record. Pruned records have left their hashes, and those
-are kept. The directory appears under its name only when
-every file of it is on disk, and the offline verifier, which shares no code with the writer, finds no fault in it.
+kept under `unsigned/` and vouched for by the next log's first record. The directory appears under its name only when
+every file of it is on disk, and the offline verifier, which shares no code with the writer, finds no fault in it. Of
+pruned records the hashes are kept; the verifier takes no log without its first records, so there the exporter's own
+check of entries, leaves and root stands alone.
 """
 
 import os
@@ -39,11 +40,11 @@ class Keeper:
         if not target.exists():
             shutil.rmtree(temporary, ignore_errors=True)
             _write(temporary, _parts(tx, log, trust, notes))
-            if notes:
+            if notes and not log.reader(tx).span.first:
                 _verified(temporary, log.verifier.encode())
             temporary.rename(target)
             _sync(self._folder)
-        elif notes:
+        elif notes and not log.reader(tx).span.first:
             _verified(target, log.verifier.encode())
         return f"log/{name}"
 

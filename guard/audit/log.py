@@ -123,9 +123,9 @@ class Log:
         self._archived = size
 
     @property
-    def in_files(self) -> tuple[int, int]:
-        """Of which records there are files: from the first that is not pruned up to this one."""
-        return self._first_kept, self._archived
+    def in_files(self) -> tuple[int, int, int]:
+        """Of which records there are files: the incarnation, the first that is not pruned, and their end."""
+        return anchor.incarnation(self.origin, self.first), self._first_kept, self._archived
 
     def pruned(self, first: int, removed: int) -> None:
         """Records below *first* are pruned, and below *removed* nothing is left of them but hashes."""

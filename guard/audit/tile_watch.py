@@ -17,21 +17,25 @@ from guard.audit.tiles import MAX_LEVEL, TILE_LEVELS, Tile
 NEWEST = 16  # of each level
 PER_BEAT = 448  # others: with the newest about a millisecond; 100 million records have had their turn in half an hour
 
-Extent = Callable[[], tuple[int, int]]
-"""The first record that is kept, and the end of those in files."""
+Extent = Callable[[], tuple[int, int, int]]
+"""Which incarnation it is, the first record that is kept, and the end of those in files."""
 
 
 class TileWatch:
-    """Watches the files of one incarnation of the log, in *folder*."""
+    """Watches the files of the log, each incarnation's in a folder of its own below *folder*."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen: defaultdict[int | None, array[int]] = defaultdict(lambda: array("q"))
         self._round: Iterator[Tile] = iter(())
+        self._number = 0
 
     def lost(self, extent: Extent) -> str:
         """Which file was removed, replaced or cut since, in one sentence; empty where none was."""
-        first, end = extent()
+        number, first, end = extent()
+        if number != self._number:  # those of an incarnation that ended may be moved away
+            self._number, self._round = number, iter(())
+            self._seen.clear()
         for level in (None, *range(MAX_LEVEL + 1)):
             count = end >> (TILE_LEVELS * ((level or 0) + 1))
             for n in range(max(count - NEWEST, _start(level, first)), count):
@@ -47,13 +51,13 @@ class TileWatch:
         return ""
 
     def _look(self, tile: Tile, extent: Extent) -> str:
-        path = self._folder / tile.path()
+        path = self._folder / str(self._number) / tile.path()
         now, seen = _mark(path), self._seen[tile.level]
         if tile.n >= len(seen):
             seen.extend([0] * (tile.n + 1 - len(seen)))
         before, seen[tile.n] = seen[tile.n], now
         # What was pruned meanwhile may have gone meanwhile.
-        if (now and now == before) or tile.n < _start(tile.level, extent()[0]) or (now and not before):
+        if (now and now == before) or tile.n < _start(tile.level, extent()[1]) or (now and not before):
             return ""
         return f"{path} was {'changed' if now else 'removed'} although it is never written twice."
 
