@@ -15,7 +15,7 @@ from pathlib import Path
 from guard.audit.tiles import MAX_LEVEL, TILE_LEVELS, Tile
 
 NEWEST = 16  # of each level
-PER_BEAT = 448  # others: with the newest about a millisecond; 100 million records have had their turn in half an hour
+PER_BEAT = 448  # others: with the newest 5 ms; the files of 100 million records have had their turn in half an hour
 
 Extent = Callable[[], tuple[int, int, int]]
 """Which incarnation it is, the first record that is kept, and the end of those in files."""
