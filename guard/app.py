@@ -8,10 +8,11 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import guard.access.grant_operations
 import guard.access.operations
+import guard.audit.anchor_operations
 import guard.audit.archive_operations
 import guard.audit.checkpoint_operations
 import guard.audit.erasure_operations
@@ -48,29 +50,39 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
-from guard.audit import archiving, sink_store
+from guard.audit import anchor_settings, anchor_store, checkpoint_store, sink_store
 from guard.audit import store as audit_store
+from guard.audit.anchor import incarnation
+from guard.audit.anchor_store import AnchorFile
+from guard.audit.anchors import Anchors
 from guard.audit.courier import Courier
 from guard.audit.export_work import Exports
-from guard.audit.files import Files
+from guard.audit.files import FOLDER, Files
+from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
 from guard.audit.publication import Publication
 from guard.audit.recorder import Recorder
+from guard.audit.rounds import Rounds
 from guard.audit.sealed import SealedValues
 from guard.audit.shelf import Shelf
 from guard.audit.signers import LogKeys
+from guard.audit.standing import Phase, Reason, Standing
 from guard.audit.stream import Streams
 from guard.audit.stream import check as check_sinks
+from guard.audit.tile_watch import TileWatch
 from guard.audit.trust import Trust
-from guard.audit.witnesses import Witnesses
+from guard.audit.witnesses import Claim, Witnesses
+from guard.audit.worm_store import Worm
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
 from guard.db.engine import ProcessLock, Store, Tx, open_store
+from guard.db.presence import Presence
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
 from guard.errors import GuardError, InvalidPlan, InvalidPolicy, InvalidRule, InvalidSetting
 from guard.gate import Doors, Gate
-from guard.runbook.desk import Desk, load_plans
+from guard.loops import add_loops
+from guard.runbook.desk import load_plans
 from guard.settings import Settings
 from guard.vault import store as vault_store
 from guard.vault.keys import Secret
@@ -79,11 +91,12 @@ from guard.vault.source_store import Sources
 from guard.vault.subjects import PEPPER_BYTES, SubjectKeys
 from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
 from guard.vault.vault import Vault
-from guard.worker import Worker, always
+from guard.worker import Worker
 
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
     guard.access.operations,
+    guard.audit.anchor_operations,
     guard.audit.archive_operations,
     guard.audit.checkpoint_operations,
     guard.audit.erasure_operations,
@@ -111,7 +124,6 @@ BREATH_SECONDS = 0.0001  # of an export after each millisecond of its work: long
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
 MAX_POLICY_FILES = 1000  # a folder with more is some other folder
 NS_PER_MINUTE = 60_000_000_000
-SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
 BURST_DIVISOR = 60  # a second's worth may come at once
 
 
@@ -128,6 +140,7 @@ class Guard:
     worker: Worker
     doorkeeper: Doorkeeper
     log: Log
+    standing: Standing
     fresh: bool
     _closers: list[Callable[[], None]]
 
@@ -192,23 +205,14 @@ def _assemble(
     settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
 ) -> Guard:
     model, rows, policies, watch, desk = loaded
+    standing = Standing(anchor_store.say_standing)
+    anchors, rounds = _anchors(settings, standing, clock)
     witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, Courier())
     store, seal, fresh = _open(settings, clock, undo)
     hierarchy = Hierarchy(seal, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
-        log_keys = _log_keys(settings, hierarchy)
-        log = _log(settings, hierarchy, log_keys, tx, clock())
-        log.load(tx, clock())
-        publication = Publication(log, settings.checkpoint_seconds)
-        publication.load(tx)
-        audit_store.expire_intents(tx)
-        trust = Trust(settings.origin, witnesses)
-        shelf = Shelf(settings.home / "exports")
-        exports = Exports(store, log, trust, shelf, lambda: time.sleep(BREATH_SECONDS))
-        exports.load(tx)
-        values = _sealed_values(settings, hierarchy, tx, clock())
-        log.seal = values.write
+        signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -219,31 +223,77 @@ def _assemble(
     salts = Salts()
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
-    signing = (log, log_keys, publication, witnesses, trust, exports)
-    parts = {
-        type(part): part
-        for part in (vault, doorkeeper, watch, desk, recorder, sources, streams, values, *signing, settings, store)
-    }
-    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=_die)
+    presence = Presence(settings.database, lock.path)
+    known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
+    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence)}
+    log: Log = parts[Log]
+    on_fatal = partial(_die, standing)
+    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
-    worker = _worker(gate, clock, settings, vault, desk, exports)
-    _keeping_loops(worker, log, values)
-    _signing_loops(worker, publication, witnesses)
-    _send_on(streams, gate, worker)
-    ready = _readiness(pipeline, settings)
+    worker = Worker(gate, clock, settings.heartbeat_milliseconds, lambda: standing.serving)
+    add_loops(worker, gate, parts, settings)
+    ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
-    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close, lock.release]
+    closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
+    closers += [presence.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)
-    guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, fresh, closers)
-    _record_start(guard)
-    if rerouted:
-        gate.call_named("sinks.declare", {}, Actor("system:worker", PLATFORM, "system"), "start")
-    for tenant in vault.lacking:
-        gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
+    guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, standing, fresh, closers)
+    if standing.sound:
+        _record_start(guard, vault.lacking, rerouted=rerouted)
+    standing.move(Phase.SERVING)
     return guard
+
+
+def _signing(
+    settings: Settings,
+    clock: Callable[[], int],
+    store: Store,
+    hierarchy: Hierarchy,
+    outside: tuple[Anchors, Witnesses],
+    tx: Tx,
+) -> tuple[Any, ...]:
+    """The log, judged by what is outside, and what signs, watches and exports it."""
+    anchors, witnesses = outside
+    log_keys = _log_keys(settings, hierarchy)
+    log = _log(settings, hierarchy, log_keys, tx, clock())
+    log.load(tx, clock())
+    anchors.standing.move(Phase.RECOVERING)
+    anchors.publics = frozenset(checkpoint_store.ed25519_keys(tx))
+    log.anchors = anchors
+    log.recover(tx, clock())
+    publication = Publication(log, settings.checkpoint_seconds)
+    publication.load(tx)
+    trust = Trust(log, witnesses)
+    witnesses.contradicted = partial(_contradicted, store, log, anchors)
+    shelf = Shelf(settings.home / "exports")
+    exports = Exports(store, log, trust, shelf, lambda: time.sleep(BREATH_SECONDS))
+    values = _sealed_values(settings, hierarchy, tx, clock())
+    log.seal = values.write
+    if anchors.standing.sound:  # of a store that was put back, open intents and files of exports are no leftovers
+        audit_store.expire_intents(tx)
+        exports.load(tx)
+    tiles = TileWatch(settings.home / FOLDER)
+    return log, log_keys, publication, witnesses, trust, exports, values, tiles, Keeper(settings.home)
+
+
+def _contradicted(store: Store, log: Log, anchors: Anchors, claim: Claim) -> None:
+    """A witness shows a checkpoint of this log that contradicts it: judge it as an anchor's."""
+    with store.read() as tx:
+        anchors.hear(log.own(tx), claim.witness, claim.evidence)
+
+
+def _anchors(settings: Settings, standing: Standing, clock: Callable[[], int]) -> tuple[Anchors, Rounds]:
+    """What the settings name outside the home, read before anything is made in it."""
+    authorities = anchor_settings.authorities(settings.time_stamps)
+    bucket = anchor_settings.bucket(settings.worm)
+    file = AnchorFile(settings.home / settings.anchor_file) if settings.anchor_file else None
+    worm = Worm(bucket, settings.origin, clock, settings.home) if bucket else None
+    minutes = {f"rfc3161:{one.name}": one.minutes for one in authorities} | ({"worm": bucket.minutes} if bucket else {})
+    anchors = Anchors(settings.home, settings.origin, standing, file, worm, authorities, settings.anchors_required)
+    return anchors, Rounds(minutes)
 
 
 def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tuple[Store, Secret, bool]:
@@ -268,7 +318,9 @@ def _log(settings: Settings, hierarchy: Hierarchy, keys: LogKeys, tx: Tx, at_us:
     """The log with its keys, not loaded."""
     seed = bytes(hierarchy.system_secret(tx, "receipt_key", 32, at_us).expose())
     receipts = Ed25519PrivateKey.from_private_bytes(seed)
-    log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home, settings.origin))
+    log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home))
+    if incarnation(origin := audit_store.read_origin(tx), log.first):
+        log.become(origin)
     log.signers = keys.load(tx, at_us)
     return log
 
@@ -339,60 +391,31 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
     return retry_after
 
 
-def _worker(
-    gate: Gate, clock: Callable[[], int], settings: Settings, vault: Vault, desk: Desk, exports: Exports
-) -> Worker:
-    worker = Worker(gate, clock, settings.heartbeat_milliseconds)
-    worker.every(0, "checkpoints.reread", always)
-    worker.every(settings.checkpoint_seconds, "intents.sweep", always)
-    worker.every(0, "reencryptions.step", vault.due)
-    worker.every(0, "exports.step", exports.due)
-    worker.every(0, "runs.advance", desk.due)
-    return worker
-
-
-def _keeping_loops(worker: Worker, log: Log, values: SealedValues) -> None:
-    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
-    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
-    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
-    worker.every(0, "erasures.step", values.erasures_due)
-    worker.every(0, "sealed.expire", values.expiry_due)
-
-
-def _signing_loops(worker: Worker, publication: Publication, witnesses: Witnesses) -> None:
-    worker.every(0, "checkpoints.publish", publication.due)
-    worker.every(0, "clock.regression", publication.regressed)
-    worker.every(1, "checkpoints.tidy", publication.tidy_due)
-    worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
-
-
-def _send_on(streams: Streams, gate: Gate, worker: Worker) -> None:
-    actor = Actor("system:worker", PLATFORM, "system")
-
-    def call(name: str, request: Mapping[str, Any]) -> Any:
-        return gate.call_named(name, request, actor, "stream")
-
-    for stream in streams.open(call):
-        worker.alone(stream.plan.name, stream.step, stream.release)
-    if streams.sinks:
-        worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
-
-
-def _readiness(pipeline: Pipeline, settings: Settings) -> Callable[[], Mapping[str, bool]]:
+def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Callable[[], Mapping[str, bool]]:
     def ready() -> Mapping[str, bool]:
+        error = standing.error()
+        if error is not None:
+            raise error
         free = os.statvfs(settings.home)
         return {
             "writer": pipeline.alive,
             "disk": free.f_bavail * free.f_frsize >= settings.minimum_free_bytes,
             "database": settings.database.exists(),
+            standing.name: True,
         }
 
     return ready
 
 
-def _record_start(guard: Guard) -> None:
+def _record_start(guard: Guard, lacking: Iterable[str], *, rerouted: bool) -> None:
     actor = Actor("system:worker", PLATFORM, "system")
+    if not guard.log.size:
+        guard.gate.call_named("log.created", {}, actor, "start")
     guard.gate.call_named("services.start", {"version": __version__, "fresh": guard.fresh}, actor, "start")
+    if rerouted:
+        guard.gate.call_named("sinks.declare", {}, actor, "start")
+    for tenant in lacking:
+        guard.gate.call_named("keyrings.create", {}, Actor("system:worker", tenant, "system"), "start")
 
 
 def _access_policy(settings: Settings) -> tuple[str, Any]:
@@ -438,7 +461,8 @@ def _shown(settings: Settings, path: Path) -> str:
     return f"policies/{path.relative_to(settings.policies)}"
 
 
-def _die() -> None:
+def _die(standing: Standing) -> None:
+    standing.trip(Reason.IO_UNKNOWN, "the store failed while committing, so this process ends.")
     # A COMMIT without a known outcome: only a restart can read from disk what happened. The answers go out first.
     time.sleep(0.2)
     os._exit(70)

@@ -158,6 +158,7 @@ class Operation:
     example: Mapping[str, Any] = field(default_factory=dict)
     sealed: tuple[str, ...] = ()
     subject: str = ""
+    vital: bool = False
 
     @property
     def permission(self) -> str:
@@ -204,6 +205,7 @@ def operation(
     example: Mapping[str, Any] | None = None,
     sealed: tuple[str, ...] = (),
     subject: str = "",
+    vital: bool = False,
 ) -> Callable[[Run], Operation]:
     """Declare an operation. *route* is `"POST /api/v1/keys/{key}/rotate"`, or None for one that only guard calls.
 
@@ -211,7 +213,8 @@ def operation(
     the reason why an operation writes no record; such operations are printed by `guard audit inventory`. *sealed* names
     request fields that are personal values or free text: the record holds commitments to them. *subject* names the
     request field with the id of the person whom they are about; without one they are kept under a key of the day. A
-    field in neither list is not recorded.
+    field in neither list is not recorded. *vital* operations sign or close what was acknowledged before, and so run on
+    while the disk is low.
     """
 
     def declare(run: Run) -> Operation:
@@ -222,7 +225,7 @@ def operation(
         if unknown or set(sealed) & set(audit):
             raise InternalError(f"Expected {name} to seal fields that it takes and does not record in clear.")
         summary = (run.__doc__ or "").strip().split("\n", 1)[0]
-        flags = (hot, hides, exempt, example or {}, sealed, subject)
+        flags = (hot, hides, exempt, example or {}, sealed, subject, vital)
         return Operation(name, method, path, takes, gives, effect, resource, audit, run, summary, *flags)
 
     return declare

@@ -26,6 +26,7 @@ class Kind(Enum):
     LOCKED = "locked"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
+    FULL = "full"
     VERIFICATION = "verification"
     UNREACHABLE = "unreachable"
     INTERNAL = "internal"
@@ -272,6 +273,45 @@ class Erased(GuardError):
     """The values of this record were erased or have expired; the record itself stands."""
 
     code, title, kind = "GRD-AUDIT-021", "Values erased", Kind.GONE
+
+
+# Standing: why the service takes nothing that needs a record
+
+
+class RollbackDetected(GuardError):
+    """An anchor holds a larger log than the store; `extra` names both sizes."""
+
+    code, title, kind = "GRD-STAND-001", "Rollback detected", Kind.UNAVAILABLE
+
+
+class ForkDetected(GuardError):
+    """An anchor holds another history than the store; `extra` names both sizes."""
+
+    code, title, kind = "GRD-STAND-002", "Fork detected", Kind.UNAVAILABLE
+
+
+class AnchorMissing(GuardError):
+    """An anchor that the settings name is not there, or holds no note of this log."""
+
+    code, title, kind = "GRD-STAND-003", "Anchor missing", Kind.UNAVAILABLE
+
+
+class DiskLow(GuardError):
+    """Less than `minimum_free_bytes` is free; nothing was changed."""
+
+    code, title, kind = "GRD-STAND-004", "Disk low", Kind.FULL
+
+
+class FileLost(GuardError):
+    """A file that the service works on was removed, replaced or cut while it ran."""
+
+    code, title, kind = "GRD-STAND-005", "File lost", Kind.UNAVAILABLE
+
+
+class Halted(GuardError):
+    """A commit's outcome is unknown, and the process ends."""
+
+    code, title, kind = "GRD-STAND-006", "Halted", Kind.UNAVAILABLE
 
 
 # Rules, plans, configuration

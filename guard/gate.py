@@ -275,6 +275,7 @@ class Gate:
             return records
 
         unit = Unit(work=work)
+        unit.vital = operation.vital
         return unit
 
     def _durable(self, unit: Unit) -> Unit:
@@ -313,6 +314,7 @@ class Gate:
             return [*kept, self._entry(operation, request, context, error, phase=phase, intent=intent.id)]
 
         unit = Unit(work=close)
+        unit.vital = True  # an intent that was let in gets its outcome, whatever came between
         try:
             unit.result = operation.run(context, request)
         except GuardError as error:

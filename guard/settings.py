@@ -106,6 +106,10 @@ class Settings:
     sealed_days: int = 365
     heartbeat_milliseconds: int = 250
     minimum_free_bytes: int = 64 << 20
+    anchor_file: Path | None = None
+    anchors_required: int = 0
+    time_stamps: tuple[Mapping[str, Any], ...] = ()  # this and the next are checked by audit/anchor_settings.py
+    worm: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -211,10 +215,10 @@ def _checked(values: dict[str, Any]) -> Settings:
 
 
 def _check_texts(values: dict[str, Any]) -> None:
-    for name in ("host", "origin", "root_key_file", "policies", "runbooks"):
+    for name in ("host", "origin", "root_key_file", "policies", "runbooks", "anchor_file"):
         if not isinstance(values.get(name, ""), str | Path):
             raise InvalidSetting(f"Expected text for {name}, got {type(values[name]).__name__}; put it in quotes.")
-    for name in ("home", "root_key_file", "policies", "runbooks"):
+    for name in ("home", "root_key_file", "policies", "runbooks", "anchor_file"):
         if name in values:
             values[name] = Path(values[name])
     for name in ("policies", "runbooks"):

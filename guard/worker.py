@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from guard.catalogue import PLATFORM, Actor
+from guard.catalogue import PLATFORM, Actor, Effect
 from guard.errors import GuardError
 from guard.gate import Gate
 
@@ -21,6 +21,7 @@ Due = Callable[[int], Iterable[tuple[str, Mapping[str, Any]]]]
 
 AGAIN_SECONDS = 5.0  # after a step that failed without knowing why
 STOP_SECONDS = 5.0  # for a step under way when the worker stops; its thread ends with the process
+STANDING = "GRD-STAND-"  # how the service stands is told when it changes, and not at every beat
 MAX_PER_BEAT = 64  # calls of one loop per beat, so that the loops take turns
 
 log = structlog.get_logger(__name__)
@@ -36,8 +37,15 @@ class Lone(NamedTuple):
 class Worker:
     """Runs the loops of one process."""
 
-    def __init__(self, gate: Gate, clock: Callable[[], int], heartbeat_milliseconds: int) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        clock: Callable[[], int],
+        heartbeat_milliseconds: int,
+        serving: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._gate = gate
+        self._serving = serving
         self._clock = clock
         self._seconds = heartbeat_milliseconds / 1000
         self._scheduler = BackgroundScheduler(timezone="UTC")
@@ -85,7 +93,13 @@ class Worker:
                 one.thread.join(STOP_SECONDS)
 
     def beat(self, operation: str, due: Due) -> int:
-        """One beat of one loop; the number of calls that succeeded."""
+        """One beat of one loop; the number of calls that succeeded.
+
+        While the service does not serve, loops rest whose work would be refused: an external one acts before it is.
+        """
+        declared = self._gate.operations[operation]
+        if declared.effect in {Effect.WRITE, Effect.EXTERNAL} and not declared.vital and not self._serving():
+            return 0
         try:
             wanted = list(islice(due(self._clock()), MAX_PER_BEAT))
         except Exception as error:  # the scheduler would log the text
@@ -100,7 +114,8 @@ class Worker:
                 pause = step()
             except GuardError as error:
                 pause = AGAIN_SECONDS
-                log.warning("loop_refused", loop=name, code=error.code, detail=error.detail)
+                if not error.code.startswith(STANDING):
+                    log.warning("loop_refused", loop=name, code=error.code, detail=error.detail)
             except Exception as error:  # as in a beat
                 pause = AGAIN_SECONDS
                 log.error("loop_failed", loop=name, kind=type(error).__name__)  # noqa: TRY400  see above
@@ -111,7 +126,8 @@ class Worker:
         try:
             answer = self._gate.call_named(operation, request, actor, f"beat_{self._beats}")
         except GuardError as error:
-            log.warning("loop_refused", operation=operation, tenant=tenant, code=error.code, detail=error.detail)
+            if not error.code.startswith(STANDING):
+                log.warning("loop_refused", operation=operation, tenant=tenant, code=error.code, detail=error.detail)
             return 0
         except Exception as error:  # a loop must beat on; the text could hold a value
             log.error("loop_failed", operation=operation, tenant=tenant, kind=type(error).__name__)  # noqa: TRY400  see above

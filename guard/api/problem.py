@@ -39,6 +39,7 @@ STATUS = {
     Kind.VERIFICATION: 500,
     Kind.UNAVAILABLE: 503,
     Kind.UNREACHABLE: 503,
+    Kind.FULL: 507,
 }
 FRAMEWORK = {
     404: RouteNotFound,

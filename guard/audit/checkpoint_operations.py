@@ -116,7 +116,7 @@ def rotate_log_key(ctx: Context, request: wire.RotateLogKey) -> wire.LogKeyList:
     signers, fresh = ctx.part(LogKeys).rotate(ctx.tx, log.signers, log.size, ctx.now_us, overlap_us)
     vkeys = [one.verifier.encode() for one in fresh]
     ctx.call("log.key_rotated", {"vkeys": vkeys, "from_size": log.size}, Actor("system:worker", PLATFORM, "system"))
-    ctx.after_commit(lambda: setattr(log, "signers", signers))
+    ctx.after_commit(lambda: log.rekey(signers))
     return _keys(ctx)
 
 
@@ -150,7 +150,7 @@ def list_log_keys(ctx: Context, request: wire.ListLogKeys) -> wire.LogKeyList:
 
 
 def _keys(ctx: Context) -> wire.LogKeyList:
-    rows = store.log_keys(ctx.tx)
+    rows = store.log_keys(ctx.tx, ctx.part(Log).origin)
     return wire.LogKeyList(
         data=[
             wire.LogKey(vkey=row.vkey, from_size=row.from_size, to_size=row.to_size, until_us=row.until_us)

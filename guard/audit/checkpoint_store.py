@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import case, delete, func, insert, or_, select, update
 
 from guard.audit.checkpoint import Checkpoint, Head
+from guard.audit.note import Kind, VerifierKey
 from guard.db.engine import Tx
 from guard.db.schema import (
     audit_anchors,
@@ -56,10 +57,17 @@ class ClockRequest:
 # keys of the log
 
 
-def log_keys(tx: Tx) -> list[KeyRow]:
-    """Every key that the log ever had, oldest first."""
+def log_keys(tx: Tx, origin: str = "") -> list[KeyRow]:
+    """Every key that the log ever had, oldest first; those of one incarnation where *origin* names it."""
     here = select(audit_log_keys).order_by(audit_log_keys.c.created_us, audit_log_keys.c.secret)
-    return [KeyRow(row.vkey, row.secret, row.from_size, row.to_size, row.until_us) for row in tx.execute(here)]
+    rows = [KeyRow(row.vkey, row.secret, row.from_size, row.to_size, row.until_us) for row in tx.execute(here)]
+    return [row for row in rows if not origin or row.vkey.startswith(f"{origin}+")]
+
+
+def ed25519_keys(tx: Tx) -> set[bytes]:
+    """Every public Ed25519 key that the log ever had, under whichever name."""
+    keys = [VerifierKey.decode(row.vkey) for row in log_keys(tx)]
+    return {key.public for key in keys if key.kind is Kind.ED25519}
 
 
 def add_log_key(tx: Tx, row: KeyRow, now_us: int) -> None:
@@ -78,6 +86,14 @@ def close_log_keys(tx: Tx, now_us: int, size: int) -> int:
     """The keys that ended by *now_us* sign nothing above *size*; how many were closed."""
     here = audit_log_keys.c.to_size.is_(None) & (audit_log_keys.c.until_us <= now_us)
     return tx.execute(update(audit_log_keys).where(here).values(to_size=size)).rowcount
+
+
+def leave_log_keys(tx: Tx, now_us: int, size: int) -> None:
+    """The incarnation that ends was signed up to *size*: none of its keys signs anything after that."""
+    here = audit_log_keys.c.to_size.is_(None)
+    first = audit_log_keys.c.from_size
+    last = case((first > size, first), else_=size)  # a key that came after the last checkpoint signed nothing
+    tx.execute(update(audit_log_keys).where(here).values(to_size=last, until_us=now_us))
 
 
 # witnesses

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
 
-from guard.audit.export_job import Job, Part
+from guard.audit.export_job import OPEN, Job, Part
 from guard.audit.selection import Filter
 from guard.db.engine import Tx
 from guard.db.schema import audit_checkpoints, audit_export_jobs, audit_export_parts
@@ -47,6 +47,14 @@ def list_jobs(tx: Tx, tenant: str) -> list[tuple[Job, int]]:
     here = select(audit_export_jobs, parts.label("done")).where(audit_export_jobs.c.tenant == tenant)
     newest = here.order_by(audit_export_jobs.c.created_us.desc(), audit_export_jobs.c.id.desc())
     return [(_job(row), row.done) for row in tx.execute(newest)]
+
+
+def fail_open(tx: Tx, detail: str, now_us: int) -> list[str]:
+    """Let every export that is at work fail: the log that it was made of has ended. Their ids."""
+    here = audit_export_jobs.c.state.in_(OPEN)
+    ids = list(tx.execute(select(audit_export_jobs.c.id).where(here)).scalars())
+    tx.execute(update(audit_export_jobs).where(here).values(state="failed", detail=detail, changed_us=now_us))
+    return ids
 
 
 def known_jobs(tx: Tx) -> dict[str, tuple[str, str]]:

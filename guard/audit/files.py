@@ -4,7 +4,6 @@ Law: only full ones are stored and none is ever changed. What is read is held ag
 level-0 tile, a tile against its parent, so that damage is named by its exact index and never passed on.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Self
@@ -20,13 +19,18 @@ FOLDER = "log"  # below the home directory; in it one folder for each incarnatio
 class Files:
     """Bundles and tiles of one incarnation of a log."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, home: PurePath | None = None) -> None:
         self._disk = disk
+        self._home = home
 
     @classmethod
-    def below(cls, home: PurePath, origin: str) -> Self:
-        """The files of the log *origin* in a home directory; nothing is made before the first is stored."""
-        return cls(Disk(Folder(home / FOLDER / str(incarnation(origin)))))
+    def below(cls, home: PurePath, number: int = 1) -> Self:
+        """The files of an incarnation in a home directory; nothing is made before the first is stored."""
+        return cls(Disk(Folder(home / FOLDER / str(number))), home)
+
+    def of(self, number: int) -> Self:
+        """The files of another incarnation in the same home; these where they lie in none."""
+        return self if self._home is None else self.below(self._home, number)
 
     def read(self, tile: Tile) -> bytes | None:
         """The bytes of a full tile, or of a full bundle where its level is None; None where there is none."""
@@ -54,12 +58,6 @@ class Files:
     def remove_bundles(self, numbers: range) -> None:
         """Remove bundles; their hash tiles stay, so that every proof still works."""
         self._disk.remove([Tile(None, n).path() for n in numbers])
-
-
-def incarnation(origin: str) -> int:
-    """Which incarnation of its log an origin names: k of `<host>/guard/<log>.k`, else 1."""
-    found = re.fullmatch(r"[^.]+\.([1-9][0-9]{0,8})", origin.rpartition("/")[2])
-    return int(found[1]) if found else 1
 
 
 def tiles_ending_at(end: int) -> list[tuple[int, int]]:

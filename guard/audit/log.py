@@ -2,34 +2,39 @@
 
 Law: one writer; what is in memory is what the last COMMIT made durable, and a rolled-back group leaves no trace. A
 checkpoint is signed only after the new entries were read back from storage and hashed again, since one flipped bit in
-a stored hash would otherwise be signed for ever.
+a stored hash would otherwise be signed for ever, and published only after the anchor was moved to it.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guard.audit import archive_store, checkpoint_store, note, store
+from guard.audit import anchor, archive_store, checkpoint_store, note, store
+from guard.audit.anchor import Replaced
+from guard.audit.anchors import Anchors, Own
 from guard.audit.checkpoint import Checkpoint, Head, Verdict, may_publish
 from guard.audit.entry import entry
 from guard.audit.files import Files, damaged_tile
-from guard.audit.note import Note, VerifierKey
+from guard.audit.note import Kind, Note, VerifierKey
 from guard.audit.reader import Reader
 from guard.audit.receipt import DEFAULT_PROMISE_US, Batch, ReceiptKey
 from guard.audit.signers import PrivateKey, Signer, newest, sign
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH
-from guard.audit.tree import Edge, Node, consistency_proof, leaf_hash, root_of
+from guard.audit.tree import Edge, Node, consistency_proof, edge_of, leaf_hash, root_of
 from guard.db.engine import Tx
 from guard.db.entry import Entry
-from guard.errors import StoreDamaged
+from guard.errors import Conflict, RangePruned, StoreDamaged
 
 RECEIPT_NAME = "/receipts"  # after the origin: the name of the key that signs receipts
 SCRUB_AFTER_US = 600_000_000  # the first minutes after a start have other work
 RENEW_US = (
     600_000_000  # an idle log states every ten minutes that it is still as it was (the ML-DSA line holds the time)
 )
+SIGNING_SECONDS = 2  # for another signature of this process that waits for the anchor's volume
 LEVELS = 8  # tiles of 256: eight levels hold 2^64 records
 
 
@@ -42,22 +47,46 @@ class _State:
     open_tiles: tuple[tuple[bytes, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A signed head, its note, and the right edge that was read back for it."""
+
+    head: Head
+    note: str
+    edge: Edge
+
+
 class Log:
     """One log of one origin. `append`, `committed` and `aborted` are called by the pipeline's writer only."""
 
     def __init__(self, origin: str, *keys: PrivateKey, receipts: Ed25519PrivateKey, files: Files | None = None) -> None:
-        self.origin = origin
+        self.first = self.origin = origin
         self.files = files
         self.signers = tuple(Signer.of(origin, key) for key in keys)
         self.receipts = ReceiptKey.of(f"{origin}{RECEIPT_NAME}", receipts)
-        self._state = _State(Edge(), {}, ((),) * LEVELS)
+        self.anchors: Anchors | None = None
+        self.replaced: Sequence[Replaced] = ()
         self._draft: _State | None = None
-        self._reread = Edge()
-        self._signed = Edge()
-        self._archived = 0
+        self._left: Mapping[str, Any] | None = None
+        self._signing = threading.Lock()  # from reading the anchor to moving it: two signers would accuse each other
         self.scrub_due_us = 0
-        self.pruned(0, 0)
         self.seal: Callable[[Tx, Sequence[Entry]], None] | None = None  # what entries commit to, in their transaction
+        self._begin()
+
+    def _begin(self) -> None:
+        """Stand where a new, empty log does."""
+        self._state = _State(Edge(), {}, ((),) * LEVELS)
+        self._reread = self._signed = Edge()
+        self._staged: _Signed | None = None
+        self._archived = 0
+        self.pruned(0, 0)
+
+    def become(self, origin: str) -> None:
+        """Bear the origin of an incarnation: with it go the names of the keys and the place of the files."""
+        self.origin = origin
+        self.signers = tuple(Signer.of(origin, one.private, one.until_us) for one in self.signers)
+        self.receipts = ReceiptKey.of(f"{origin}{RECEIPT_NAME}", self.receipts.key)
+        self.files = self.files and self.files.of(anchor.incarnation(origin, self.first))
 
     @property
     def size(self) -> int:
@@ -68,6 +97,12 @@ class Log:
     def verifier(self) -> VerifierKey:
         """The Ed25519 key by which a checkpoint is verified."""
         return newest(self.signers)
+
+    def rekey(self, signers: tuple[Signer, ...]) -> None:
+        """Sign by these keys from now on; notes by all of them are this log's."""
+        self.signers = signers
+        if self.anchors is not None:
+            self.anchors.publics |= {one.verifier.public for one in signers if one.verifier.kind is Kind.ED25519}
 
     def sign(self, text: str) -> bytes:
         """A signed note over *text* by the log's key; for texts that say in their first line what they are."""
@@ -88,9 +123,14 @@ class Log:
         """The first *size* records are in files, and that is durable."""
         self._archived = size
 
+    @property
+    def in_files(self) -> tuple[int, int, int]:
+        """Of which records there are files: the incarnation, the first that is not pruned, and their end."""
+        return anchor.incarnation(self.origin, self.first), self._first_kept, self._archived
+
     def pruned(self, first: int, removed: int) -> None:
         """Records below *first* are pruned, and below *removed* nothing is left of them but hashes."""
-        self.to_remove = first - removed
+        self._first_kept, self.to_remove = first, first - removed
 
     def load(self, tx: Tx, now_us: int) -> None:
         """Read the head, or create it in a new store.
@@ -105,10 +145,11 @@ class Log:
             archive_store.create(tx, self.origin)
             return
         origin, edge = head
-        if origin != self.origin:
+        if not anchor.incarnation(origin, self.first):
             raise StoreDamaged(
-                f"Expected the log {self.origin} in this store, got {origin}; an origin never changes, so set it back."
+                f"Expected the log {self.first} in this store, got {origin}; an origin never changes, so set it back."
             )
+        self.become(origin)
         archive_store.create(tx, self.origin)
         reader = Reader(tx, self.files)
         open_tiles = _open_tiles(reader, edge.size)
@@ -118,7 +159,14 @@ class Log:
         self._archived = reader.span.archived
         self.pruned(reader.span.first, reader.span.removed)
         if reader.span.signed <= edge.size:
-            self._signed = Edge(reader.span.signed, _peaks(reader.span.signed, self.reader(tx).node))
+            self._signed = edge_of(self.reader(tx).node, reader.span.signed)
+        self.replaced = () if origin == self.first else self._replaced(tx)
+
+    def _replaced(self, tx: Tx) -> Sequence[Replaced]:
+        try:
+            return anchor.replaced_of(next(self.reader(tx).entries(0, min(self.size, 1)), b""))
+        except (StoreDamaged, RangePruned):  # then it vouches for nothing
+            return ()
 
     def append(self, tx: Tx, entries: Sequence[Entry]) -> None:
         """Write *entries* as the next records; durable with the caller's COMMIT."""
@@ -148,55 +196,169 @@ class Log:
         """The last `append` is durable."""
         if self._draft is not None:
             self._state, self._draft = self._draft, None
+        self._left = None
 
     def aborted(self) -> None:
         """The last `append` was rolled back."""
         self._draft = None
+        if self._left is not None:
+            self.__dict__.update(self._left)
+            self._left = None
+
+    @property
+    def successor(self) -> str:
+        """The origin of the next incarnation."""
+        return anchor.named(self.first, anchor.incarnation(self.origin, self.first) + 1)
+
+    def succeed(self, tx: Tx, now_us: int, replaced: Sequence[Replaced]) -> None:
+        """Leave this incarnation: the store's log is empty from here on, and bears the next one's origin."""
+        store.clear(tx)
+        store.create_head(tx, self.successor, now_us)
+        archive_store.create(tx, self.successor)
+        self._left = dict(self.__dict__)  # of a group that is rolled back nothing may be left here either
+        self.become(self.successor)
+        self._begin()
+        self.replaced = replaced
+
+    def own(self, tx: Tx) -> Own:
+        """What the anchors are compared with."""
+        found = store.read_head(tx)
+        edge = found[1] if found else Edge()
+        last = store.last_checkpoint(tx, self.origin)
+        head = Checkpoint(self.origin, edge.size, edge.root())
+        return Own(head, lambda size: self._edge_at(tx, size).root(), last[1] if last else "", self.replaced)
+
+    def recover(self, tx: Tx, now_us: int) -> None:
+        """At the start: judge the log by its anchors, then publish the note that a crash left in one."""
+        if self.anchors is not None:
+            shown = {name: row.evidence for name, row in checkpoint_store.witnesses(tx).items() if row.evidence}
+            self.anchors.check(self.own(tx), shown)
+            if self.anchors.standing.sound:
+                self.adopt(tx, now_us)
 
     def promise(self, entries: Sequence[Entry]) -> Callable[[int], str]:
         """Signed promises that these durable records are in the log, in checkpoints from a minute from now on."""
         by_us = max(one.time_us for one in entries) + DEFAULT_PROMISE_US
         return Batch(self.origin, self.receipts, [(one.id, one.body) for one in entries], by_us).text
 
+    def adopt(self, tx: Tx, now_us: int) -> bool:
+        """Publish the anchor's note where it is ahead of the store: it was signed, and no other of its size may be."""
+        held = self.anchors.held(self.own(tx)) if self.anchors else None
+        if held is None or held.head.origin != self.origin:
+            return False
+        return self._insert(tx, _Signed(Head(held.head, now_us), held.note, self._edge_at(tx, held.head.size)))
+
+    def _insert(self, tx: Tx, signed: _Signed, *, renewal: bool = False) -> bool:
+        """Put a signed head into the store, unless one of its size is there; a renewal takes the place of that one."""
+        last = store.last_checkpoint(tx, self.origin)
+        size, time_us = signed.head.checkpoint.size, signed.head.time_us
+        if last is None or size > last[0].checkpoint.size:
+            accepted_us = checkpoint_store.accepted_clock(tx, last[0].time_us) if last else None
+            after_us = last[0].time_us + 1 if last and accepted_us is None else 0
+            store.add_checkpoint(tx, Head(signed.head.checkpoint, max(time_us, after_us)), signed.note)
+        elif renewal and size == last[0].checkpoint.size and time_us > last[0].time_us and signed.note != last[1]:
+            checkpoint_store.renew_checkpoint(tx, signed.head, signed.note)
+        else:
+            return False
+        self._signed = signed.edge
+        return True
+
+    def stage(self, tx: Tx, now_us: int) -> bool:
+        """The first step of publishing, on a reader's connection: sign, and move the anchor. *tx* has read nothing yet.
+
+        A slow or hanging volume then holds up the next checkpoint and not one request. What an earlier step left in
+        the anchor, because the writer could not publish it, is staged again.
+        """
+        if self._staged is not None:
+            return False
+        made, verdict = self._sign_head(tx, now_us)
+        last = store.last_checkpoint(tx, self.origin)
+        left = made.head.checkpoint.size > (last[0].checkpoint.size if last else 0) and made.note != ""
+        if verdict is Verdict.PUBLISH or left:
+            self._staged = made
+        return self._staged is not None
+
+    @property
+    def staged(self) -> bool:
+        """Whether a note is signed and anchored, and not yet published."""
+        return self._staged is not None
+
+    def publish_staged(self, tx: Tx) -> Head | None:
+        """The second step: publish what `stage` signed; its head, if it was. It touches the store alone."""
+        staged, self._staged = self._staged, None
+        return staged.head if staged is not None and self._insert(tx, staged, renewal=True) else None
+
     def publish(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
         """Sign the committed head, if it grew or its note is old; the latest checkpoint, its note, what was decided.
 
         Raises:
             StoreDamaged: the stored entries do not hash to the stored head, or an earlier checkpoint is no prefix.
+            GuardError: an anchor is missing, or contradicts the log.
         """
         found = store.read_head(tx)
-        edge = found[1] if found else Edge()
-        if edge != self._state.edge:
+        if (found[1] if found else Edge()) != self._state.edge:
             raise StoreDamaged(
                 "Expected the log's head as it was committed, but the stored one was changed; restore it."
             )
+        self.adopt(tx, now_us - 1)  # what is signed now must be later than what was signed before
+        made, verdict = self._sign_head(tx, now_us)
+        if verdict is Verdict.PUBLISH:
+            self._insert(tx, made, renewal=True)
+        return made.head, made.note, verdict
+
+    def sign_head(self, tx: Tx, now_us: int) -> tuple[Head, str, Verdict]:
+        """Sign the stored head and move the anchor to the note; `publish` or `adopt` then publishes it.
+
+        See `publish` for what it raises.
+        """
+        made, verdict = self._sign_head(tx, now_us)
+        return made.head, made.note, verdict
+
+    def _sign_head(self, tx: Tx, now_us: int) -> tuple[_Signed, Verdict]:
+        if not self._signing.acquire(timeout=SIGNING_SECONDS):
+            raise Conflict("The anchor's volume is slow, so the last checkpoint is not done yet; try again shortly.")
+        try:
+            return self._anchored_head(tx, now_us)
+        finally:
+            self._signing.release()
+
+    def _anchored_head(self, tx: Tx, now_us: int) -> tuple[_Signed, Verdict]:
+        own = self.own(tx)
+        held = self.anchors.held(own) if self.anchors else None
         last = store.last_checkpoint(tx, self.origin)
         signed_size = last[0].checkpoint.size if last else 0
-        same = last is not None and signed_size == edge.size and last[0].checkpoint.root == edge.root()
-        if last is not None and same and now_us - last[0].time_us < RENEW_US:
-            return last[0], last[1], Verdict.WAIT
-        if signed_size > edge.size:
+        if held and held.head.origin == self.origin and held.head.size > signed_size:
+            return _Signed(Head(held.head, now_us), held.note, self._edge_at(tx, held.head.size)), Verdict.WAIT
+        head, edge, verdict = self._next(tx, own.head, last[0] if last else None, now_us)
+        if verdict is not Verdict.PUBLISH:
+            return _Signed(last[0] if last else head, last[1] if last else "", edge), verdict
+        signed = Note(head.checkpoint.text(), sign(self.signers, head.checkpoint, now_us)).encode().decode()
+        if self.anchors:
+            self.anchors.swap(held, signed)
+        return _Signed(head, signed, edge), verdict
+
+    def _next(self, tx: Tx, head: Checkpoint, last: Head | None, now_us: int) -> tuple[Head, Edge, Verdict]:
+        """The head to sign, made anew from the stored entries, with its edge, and whether it may be signed."""
+        signed_size = last.checkpoint.size if last else 0
+        if last is not None and last.checkpoint == head and now_us - last.time_us < RENEW_US:
+            return last, self._signed, Verdict.WAIT
+        if signed_size > head.size:
             raise _no_extension(Verdict.ROLLED_BACK)
-        read_back = self._read_back(tx, signed_size, edge.size).root()
-        new = Head(Checkpoint(self.origin, edge.size, read_back), now_us)
-        if read_back != edge.root():
+        edge = self._read_back(tx, signed_size, head.size)
+        new = Head(Checkpoint(self.origin, head.size, edge.root()), now_us)
+        if new.checkpoint != head:
             raise StoreDamaged(
-                f"Expected the {edge.size} stored records to hash to the log's head, but they do not; "
+                f"Expected the {head.size} stored records to hash to the log's head, but they do not; "
                 "no checkpoint was signed. Run guard audit export and guard verify to find the record."
             )
-        proof = consistency_proof(signed_size, edge.size, self._node_at(tx, signed_size))
-        verdict = may_publish(last[0] if last else None, new, proof)
-        if last and verdict is Verdict.CLOCK_REGRESSION:
-            accepted_us = checkpoint_store.accepted_clock(tx, last[0].time_us)
-            verdict = verdict if accepted_us is None else may_publish(replace(last[0], time_us=accepted_us), new, proof)
+        proof = consistency_proof(signed_size, head.size, self._node_at(tx, signed_size))
+        verdict = may_publish(last, new, proof)
+        if last is not None and verdict is Verdict.CLOCK_REGRESSION:
+            accepted_us = checkpoint_store.accepted_clock(tx, last.time_us)
+            verdict = verdict if accepted_us is None else may_publish(replace(last, time_us=accepted_us), new, proof)
         if verdict in {Verdict.ROLLED_BACK, Verdict.FORKED}:
             raise _no_extension(verdict)
-        if verdict is not Verdict.PUBLISH:
-            return (*last, verdict) if last else (new, "", verdict)
-        signed = Note(new.checkpoint.text(), sign(self.signers, new.checkpoint, now_us)).encode().decode()
-        (checkpoint_store.renew_checkpoint if same else store.add_checkpoint)(tx, new, signed)
-        self._signed = edge
-        return new, signed, verdict
+        return new, edge, verdict
 
     def reread(self, tx: Tx) -> int:
         """Hash again, on a reader's connection, what was committed since; `publish` then has little left to read.
@@ -214,22 +376,24 @@ class Log:
 
     def _read_back(self, tx: Tx, start: int, end: int) -> Edge:
         """The edge over what is stored: the peaks of the part signed before, then every new entry hashed again."""
-        if start <= self._reread.size <= end:
-            start = self._reread.size
-            return self._reread.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
-        known = start == self._signed.size
-        edge = self._signed if known else Edge(start, _peaks(start, self.reader(tx).node))
-        return edge.extend(leaf_hash(data) for data in self.reader(tx).entries(start, end))
+        reread = self._reread  # once: another thread may be reading on
+        edge = reread if start <= reread.size <= end else self._edge_at(tx, start)
+        return edge.extend(leaf_hash(data) for data in self.reader(tx).entries(edge.size, end))
+
+    def _edge_at(self, tx: Tx, size: int) -> Edge:
+        """The right edge of the first *size* records; the one that was signed last is in memory."""
+        signed = self._signed
+        return signed if size == signed.size else edge_of(self.reader(tx).node, size)
 
     def _node_at(self, tx: Tx, size: int) -> Node:
         """Nodes for a proof from *size* on; what lies before it is the signed edge, which is in memory.
 
         Checkpoints are signed on the writer's thread, where reading files would hold every request.
         """
-        node = self.reader(tx).node
-        if size != self._signed.size:
+        node, signed = self.reader(tx).node, self._signed
+        if size != signed.size:
             return node
-        peaks = dict(zip(_peak_places(size), self._signed.peaks, strict=True))
+        peaks = dict(zip(_peak_places(size), signed.peaks, strict=True))
         return lambda level, index: peaks.get((level, index)) or node(level, index)
 
     def _known(self, level: int, n: int, width: int) -> Sequence[bytes] | None:
@@ -244,10 +408,6 @@ def _peak_places(size: int) -> list[tuple[int, int]]:
     """(level, index) of each perfect subtree of a tree of this size, largest first."""
     levels = [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
     return [(level, (size >> level) - 1) for level in levels]
-
-
-def _peaks(size: int, node: Node) -> tuple[bytes, ...]:
-    return tuple(node(level, index) for level, index in _peak_places(size))
 
 
 def _edge_of(size: int, open_tiles: Sequence[Sequence[bytes]]) -> Edge:

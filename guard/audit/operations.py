@@ -87,6 +87,7 @@ def latest_checkpoint(ctx: Context, request: wire.ReadCheckpoint) -> wire.Checkp
     resource="audit/all/checkpoints",
     exempt="a checkpoint that left a record would always be one record behind the log",
     example={},
+    vital=True,
 )
 def publish_checkpoint(ctx: Context, request: wire.PublishCheckpoint) -> wire.CheckpointView:
     """Sign a checkpoint over everything committed so far."""
@@ -139,6 +140,7 @@ def prove_consistency(ctx: Context, request: wire.ProveConsistency) -> wire.Cons
     effect=Effect.WRITE,
     resource="audit/all/intents",
     exempt="what it does are records themselves: one `unknown` for each intent",
+    vital=True,
 )
 def sweep_intents(ctx: Context, request: wire.SweepIntents) -> wire.SweptIntents:
     """Record external operations whose process ended before their outcome as unknown."""

@@ -38,25 +38,48 @@ class Publication:
     def load(self, tx: Tx) -> None:
         """Read the last checkpoint; a clock that was accepted for it counts as its time."""
         last = store.last_checkpoint(tx, self._log.origin)
+        self.head = None
         if last is not None:
             accepted_us = checkpoint_store.accepted_clock(tx, last[0].time_us)
             self.head = last[0] if accepted_us is None else replace(last[0], time_us=accepted_us)
 
     def publish(self, ctx: Context) -> tuple[Head, str, Verdict]:
         """As `Log.publish`; keys whose days are over sign no more."""
+        self._end_keys(ctx)
+        head, note, verdict = self._log.publish(ctx.tx, ctx.now_us)
+        known = 0 if self.head is None else self.head.checkpoint.size
+        if verdict is Verdict.PUBLISH or (note and head.checkpoint.size > known):
+            ctx.after_commit(lambda: setattr(self, "head", head))
+        return head, note, verdict
+
+    def publish_staged(self, ctx: Context) -> bool:
+        """As `Log.publish_staged`, and as `publish`."""
+        self._end_keys(ctx)
+        head = self._log.publish_staged(ctx.tx)
+        if head is not None:
+            ctx.after_commit(lambda: setattr(self, "head", head))
+        return head is not None
+
+    def restart(self) -> None:
+        """The log goes on as another incarnation, of which nothing is published yet."""
+        self.head, self._tried, self._told = None, (0, 0), False
+        self._tidied, self._tidy_us = (0, -1), 0
+
+    def _end_keys(self, ctx: Context) -> None:
         log = self._log
         staying = tuple(one for one in log.signers if one.active(ctx.now_us))
         if len(staying) < len(log.signers):
             size = 0 if self.head is None else self.head.checkpoint.size
             checkpoint_store.close_log_keys(ctx.tx, ctx.now_us, size)
             ctx.after_commit(lambda: setattr(log, "signers", staying))
-        head, note, verdict = log.publish(ctx.tx, ctx.now_us)
-        if verdict is Verdict.PUBLISH:
-            ctx.after_commit(lambda: setattr(self, "head", head))
-        return head, note, verdict
 
     def due(self, now_us: int) -> Due:
-        """`checkpoints.publish`, when there is something to sign and the clock allows it."""
+        """`checkpoints.publish` or, in two steps, `checkpoints.stage`: something is to be signed, and the clock allows.
+
+        What was staged is published first: `adopt_due` asks for that.
+        """
+        if self._log.staged:
+            return ()
         size, tried_us = self._tried
         waited = not 0 <= now_us - tried_us < self._period_us
         if self.behind_us(now_us) > REGRESSION_US or not (waited or self._log.size - size >= UNCOVERED):
@@ -66,6 +89,10 @@ class Publication:
             return ()
         self._tried = (self._log.size, now_us)
         return ((PLATFORM, {}),)
+
+    def adopt_due(self, _now_us: int) -> Due:
+        """`checkpoints.adopt`, when something is staged."""
+        return ((PLATFORM, {}),) if self._log.staged else ()
 
     # the clock
 

@@ -96,7 +96,7 @@ class _Rebuild:
             return
         size, root, signed = self.checkpoints[-1]
         try:
-            head = note.open_checkpoint(signed.encode(), self.log.origin, [self.log.verifier])
+            head = note.open_checkpoint(signed.encode(), self.log.origin, [one.verifier for one in self.log.signers])
         except GuardError as error:
             raise StoreDamaged(f"Expected a signed checkpoint of size {size} in the store: {error.detail}") from None
         if (head.size, head.root) != (size, root):

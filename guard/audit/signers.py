@@ -67,13 +67,15 @@ class LogKeys:
         self._secret = secret
 
     def load(self, tx: Tx, now_us: int) -> tuple[Signer, ...]:
-        """The keys that may still sign, oldest first; a new log gets its first pair.
+        """The keys that may still sign for the incarnation in the store, oldest first; a new log gets its first pair.
 
         Raises:
             StoreDamaged: a key is not the one whose vkey was published.
         """
         rows = [row for row in store.log_keys(tx) if row.to_size is None]
-        if not rows:
+        if rows:
+            self._origin = VerifierKey.decode(rows[0].vkey).name
+        else:
             return self._mint(tx, "", 0, now_us)
         return tuple(self._open(tx, row, now_us) for row in rows)
 
@@ -91,10 +93,23 @@ class LogKeys:
                 f"Expected fewer than {MAX_PAIRS} pairs of keys that sign at once; wait until the oldest has ended."
             )
         until_us = now_us + overlap_us
+        self._origin = signers[0].verifier.name
         ending = [one if one.until_us is not None else replace(one, until_us=until_us) for one in active]
         store.end_log_keys(tx, until_us)
         fresh = self._mint(tx, f"_{now_us}", size, now_us)
         return (*ending, *fresh), fresh
+
+    def succeed(self, tx: Tx, origin: str, size: int, now_us: int) -> None:
+        """The next incarnation has the same keys under its own name; those of this one signed up to *size*.
+
+        A key's id is made of its name too, so no signature of one incarnation counts for the other.
+        """
+        rows = [row for row in store.log_keys(tx) if row.to_size is None]
+        store.leave_log_keys(tx, now_us, size)
+        for row in rows:
+            known = VerifierKey.decode(row.vkey)
+            vkey = VerifierKey(origin, known.kind, known.public).encode()
+            store.add_log_key(tx, KeyRow(vkey, row.secret, 0, None, row.until_us), now_us)
 
     def _mint(self, tx: Tx, suffix: str, size: int, now_us: int) -> tuple[Signer, ...]:
         made = []

@@ -13,13 +13,19 @@ from guard.audit.tree import Edge
 from guard.db.engine import Tx
 from guard.db.entry import Entry
 from guard.db.schema import (
+    audit_anchors,
+    audit_archive,
     audit_checkpoints,
+    audit_clock_requests,
+    audit_cosignatures,
     audit_entries,
     audit_head,
     audit_index,
     audit_open_intents,
+    audit_sinks,
     audit_tenants,
     audit_tiles,
+    audit_witnesses,
 )
 from guard.errors import InvalidInput, StoreDamaged
 
@@ -79,6 +85,11 @@ def read_head(tx: Tx) -> tuple[str, Edge] | None:
         return None if row is None else (row.origin, Edge.parse(row.edge))
     except InvalidInput:
         raise StoreDamaged("Expected the head of the log in the store, got other bytes; restore a backup.") from None
+
+
+def read_origin(tx: Tx) -> str:
+    """Which log the store holds, from whatever names it; empty for a new store."""
+    return tx.execute(select(audit_head.c.origin)).scalar() or tx.execute(select(audit_archive.c.origin)).scalar() or ""
 
 
 def move_head(tx: Tx, old_size: int, edge: Edge, time_us: int) -> None:
@@ -219,6 +230,29 @@ def find_by_id(tx: Tx, record_id: str) -> Found | None:
     here = select(audit_index.c.idx, audit_index.c.tenant, audit_index.c.leaf).where(audit_index.c.id == record_id)
     row = tx.execute(here).first()
     return None if row is None else Found(*row)
+
+
+def clear(tx: Tx) -> None:
+    """Empty the log: its entries were written elsewhere, and the next incarnation begins.
+
+    Keys stay, since old notes verify by them; sinks get the new log from its first record.
+    """
+    for table in (
+        audit_entries,
+        audit_index,
+        audit_tiles,
+        audit_tenants,
+        audit_head,
+        audit_checkpoints,
+        audit_cosignatures,
+        audit_anchors,
+        audit_open_intents,
+        audit_archive,
+        audit_witnesses,
+        audit_clock_requests,
+    ):
+        tx.execute(delete(table))
+    tx.execute(update(audit_sinks).values(first_idx=0, next_idx=0, delivered=0, repeated=0, acked_us=0))
 
 
 # checkpoints

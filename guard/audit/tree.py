@@ -76,6 +76,16 @@ class Edge:
         return cls(size, tuple(data[at : at + HASH_BYTES] for at in range(8, len(data), HASH_BYTES)))
 
 
+def edge_of(node: Node, size: int) -> Edge:
+    """The right edge of the first *size* leaves, from a reader of perfect subtrees."""
+    peaks, at = [], 0
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            peaks.append(node(level, at >> level))
+            at += 1 << level
+    return Edge(size, tuple(peaks))
+
+
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """The root over leaf hashes in order."""
     return Edge().extend(leaves).root()

@@ -9,6 +9,8 @@ import json
 
 from guard.audit import checkpoint_store, store
 from guard.audit.checkpoint import Head
+from guard.audit.checkpoint_store import KeyRow
+from guard.audit.log import Log
 from guard.audit.note import VerifierKey
 from guard.audit.witnesses import Witnesses, policy_lines
 from guard.db.engine import Tx
@@ -18,8 +20,8 @@ from guard.errors import Conflict
 class Trust:
     """Answers for one log and its witnesses."""
 
-    def __init__(self, origin: str, witnesses: Witnesses) -> None:
-        self._origin = origin
+    def __init__(self, log: Log, witnesses: Witnesses) -> None:
+        self._log = log
         self._witnesses = witnesses
 
     def checkpoint(self, tx: Tx) -> tuple[Head, str]:
@@ -28,7 +30,7 @@ class Trust:
         Raises:
             Conflict: none was signed yet.
         """
-        found = self.witnessed(tx) or store.last_checkpoint(tx, self._origin)
+        found = self.witnessed(tx) or store.last_checkpoint(tx, self._log.origin)
         if found is None:
             raise Conflict("Expected a signed checkpoint, got none yet; try again in a second.")
         return found[0], checkpoint_store.cosigned(tx, found[0].checkpoint.size, found[1])
@@ -36,20 +38,23 @@ class Trust:
     def witnessed(self, tx: Tx) -> tuple[Head, str] | None:
         """The latest checkpoint that the quorum cosigned, and the note of the log alone; None without a quorum."""
         quorum, names = self._witnesses.quorum, tuple(self._witnesses.settings)
-        return checkpoint_store.last_witnessed(tx, self._origin, names, quorum) if quorum else None
+        return checkpoint_store.last_witnessed(tx, self._log.origin, names, quorum) if quorum else None
 
     def policy(self, tx: Tx, size: int) -> str:
         """The policy.txt of an export under the checkpoint of *size*."""
-        logs = "".join(f"log {row.vkey}\n" for row in checkpoint_store.log_keys(tx))
+        logs = "".join(f"log {row.vkey}\n" for row in self._rows(tx))
         found = self.witnessed(tx)
         met = found is not None and size <= found[0].checkpoint.size
         return logs + policy_lines(self._witnesses.keys, self._witnesses.quorum if met else 0)
 
     def ranges(self, tx: Tx) -> bytes:
         """The ranges.json: canonical JSON, vkey -> the sizes of checkpoints that it may sign; null is no end."""
-        rows = {row.vkey: {"from_size": row.from_size, "to_size": row.to_size} for row in checkpoint_store.log_keys(tx)}
+        rows = {row.vkey: {"from_size": row.from_size, "to_size": row.to_size} for row in self._rows(tx)}
         return json.dumps(rows, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     def keys(self, tx: Tx) -> list[VerifierKey]:
-        """Every key that the log ever had."""
-        return [VerifierKey.decode(row.vkey) for row in checkpoint_store.log_keys(tx)]
+        """Every key that this incarnation of the log ever had."""
+        return [VerifierKey.decode(row.vkey) for row in self._rows(tx)]
+
+    def _rows(self, tx: Tx) -> list[KeyRow]:
+        return checkpoint_store.log_keys(tx, self._log.origin)

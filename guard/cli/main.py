@@ -8,6 +8,7 @@ import typer.main
 
 from guard.cli import (
     access,
+    anchors,
     audit,
     audit_bundle,
     audit_export,
@@ -45,6 +46,7 @@ audit_bundle.register(audit.group)
 audit_search.register(audit.group)
 audit_sinks.register(audit.group)
 audit_privacy.register(audit.group)
+anchors.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),

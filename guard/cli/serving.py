@@ -37,6 +37,10 @@ DEVELOPER = (
     "role:customer-liaison",
 )
 PLATFORM_ADMIN = ("role:platform-admin", "role:auditor")
+PROFILES = (
+    ("client", "dev", "user:local|developer", DEVELOPER),
+    ("admin", "system", "user:local|admin", PLATFORM_ADMIN),
+)
 BACKLOG = 2048  # connections that wait to be accepted
 GRACE_SECONDS = 10  # a stream that is still open then is cut
 COLLECT = (20_000, 20, 50)  # container objects, then generations: a request makes some forty
@@ -64,8 +68,11 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
     try:
         listener = listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
-        _write_address(home, "client", url, _bootstrap(guard, "dev", "user:local|developer", DEVELOPER))
-        _write_address(home, "admin", url, _bootstrap(guard, "system", "user:local|admin", PLATFORM_ADMIN))
+        for profile, tenant, subject, roles in PROFILES:
+            sound = guard.standing.sound  # read-only, no token can be made: those of before go on
+            token = _bootstrap(guard, tenant, subject, roles) if sound else _kept(home, profile)
+            _write_address(home, profile, url, token)
+        _say_standing(session, guard)
         session.say(f"guard serves {url} from {home}")
         session.say(f"CLI and SDK find it by {home / 'client.json'}; try: guard fields list --home {home}")
         _run(guard, listener)
@@ -83,7 +90,8 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
     try:
         listener = listen(guard.settings.host, guard.settings.port)
         url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
-        if not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
+        _say_standing(session, guard)
+        if guard.standing.sound and not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
             token = _bootstrap(
                 guard, "system", "user:local|admin", PLATFORM_ADMIN, kind="one", seconds=ONE_TIME_SECONDS
             )
@@ -107,10 +115,25 @@ def worker(session: Session) -> None:
         signal.signal(number, lambda *_: done.set())
     try:
         guard.worker.start()
+        _say_standing(session, guard)
         session.say(f"guard runs the loops of {home}; Ctrl-C ends them.")
         done.wait()
     finally:
         guard.close()
+
+
+def _say_standing(session: Session, guard: Any) -> None:
+    error = guard.standing.error()
+    if error is not None:
+        session.say(f"guard: {error.detail} {error.hint} [{error.code}]")
+
+
+def _kept(home: Path, profile: str) -> str:
+    """The token that an earlier start wrote; nothing where there is none."""
+    try:
+        return str(json.loads((home / f"{profile}.json").read_text(encoding="utf-8"))["token"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def _home(session: Session) -> Path:
@@ -121,7 +144,7 @@ def _home(session: Session) -> Path:
 def _build(home: Path, port: int | None, host: str | None) -> Any:
     from guard.app import build  # the server's parts, only where a server runs
 
-    _quiet_logs()
+    quiet_logs()
     settings = load(home, {"port": port, "host": host})
     if settings.host in ALL_ADDRESSES:
         raise InvalidSetting(
@@ -242,7 +265,7 @@ class _Lossy:
             sys.stderr.flush()
 
 
-def _quiet_logs() -> None:
+def quiet_logs() -> None:
     """Operators' log: JSON lines on stderr; Casbin's and APScheduler's own chatter is left out, as it holds values."""
     import structlog  # see _build
 

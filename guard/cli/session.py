@@ -40,6 +40,7 @@ EXIT = {
     Kind.UNREACHABLE: 69,
     Kind.RATE_LIMITED: 75,
     Kind.UNAVAILABLE: 75,
+    Kind.FULL: 75,
     Kind.INTERNAL: 1,
 }
 WHOLE = frozenset({"id", "handle", "run", "job", "key", "value", "name"})

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 OPERATIONS: Mapping[str, tuple[str, str]] = {
     "actors.whoami": ("GET", "/api/v1/whoami"),
     "alerts.list": ("GET", "/api/v1/alerts"),
+    "anchors.list": ("GET", "/api/v1/audit/anchors"),
     "censuses.run": ("POST", "/api/v1/censuses"),
     "checkpoints.accept_clock": ("POST", "/api/v1/audit/clock"),
     "checkpoints.latest": ("GET", "/api/v1/audit/checkpoint"),

@@ -80,7 +80,7 @@ class Unit:
     unit is answered with, its last one, and `receipt()` the signed promise that it is in the log.
     """
 
-    __slots__ = ("_place", "_promises", "entries", "error", "hooks", "record", "result", "waiter", "work")
+    __slots__ = ("_place", "_promises", "entries", "error", "hooks", "record", "result", "vital", "waiter", "work")
 
     def __init__(self, entries: Sequence[Entry] = (), work: Callable[[Tx], Sequence[Entry]] | None = None) -> None:
         self.entries = entries
@@ -89,6 +89,7 @@ class Unit:
         self.error: BaseException | None = None
         self.hooks: Sequence[Callable[[], None]] = ()
         self.waiter: Waiter | Future[Any] | None = None
+        self.vital = False  # it signs or closes what was acknowledged before
         self.record: Entry | None = None
         self._promises: Promises | None = None
         self._place = 0
@@ -119,7 +120,16 @@ class Pipeline:
     the two took the interpreter from each other at every statement, and a request cost half as much again.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, *, limit: int, on_fatal: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        *,
+        limit: int,
+        on_fatal: Callable[[], None],
+        admit: Callable[[bool], None] = lambda _vital: None,
+    ) -> None:
+        self._admit = admit  # raises where nothing may be written now; told whether the unit is vital
         self._store = store
         self._ledger = ledger
         self._limit = limit
@@ -166,6 +176,7 @@ class Pipeline:
         Raises:
             Overloaded: the queue is full; nothing was done.
             StoreUnavailable: the writer has stopped.
+            GuardError: whatever *admit* says.
         """
         with self._lock:
             if not self.alive:
@@ -175,6 +186,7 @@ class Pipeline:
                     "The commit queue is full, so nothing was done; try again shortly.",
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
+            self._admit(unit.vital)
             waiter = unit.waiter
             if unit.work is not None or waiter is None or isinstance(waiter, Future):
                 self._queue.put(unit)

@@ -5,16 +5,17 @@ when it moved rows between pages before: measured, of 50 subjects with 400 rows 
 left such a copy. So the files are searched, and a small store is written anew; as another program would.
 """
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 BLOCK_BYTES = 1 << 20
-COMPACT_BYTES = (
-    64 << 20
-)  # written anew within a second or so, for which writers wait; what is larger is left to a person
+COMPACT_BYTES = 64 << 20  # written anew within a second, for which writers wait; what is larger is left to a person
 PATIENCE_SECONDS = 5
+
+_readers: dict[tuple[int, int], int] = {}
 
 
 def empty_wal(path: Path) -> bool:
@@ -31,13 +32,26 @@ def count(path: Path, needles: Sequence[bytes]) -> list[int]:
     for file in (path, path.with_name(path.name + "-wal")):
         if not file.exists():
             continue
-        with file.open("rb") as opened:
-            tail = b""
-            while block := opened.read(BLOCK_BYTES):
-                block = tail + block
-                totals = [total + block.count(one) for total, one in zip(totals, needles, strict=True)]
-                tail = block[-overlap:]
+        descriptor, at, tail = _reader(file), 0, b""
+        while block := os.pread(descriptor, BLOCK_BYTES, at):
+            at += len(block)
+            block = tail + block
+            totals = [total + block.count(one) for total, one in zip(totals, needles, strict=True)]
+            tail = block[-overlap:]
     return totals
+
+
+def _reader(path: Path) -> int:
+    """A descriptor of the file, one for each file and never closed.
+
+    Closing any descriptor of a database drops the locks that SQLite holds on it in this process (POSIX fcntl), and
+    another program that closes it then takes itself for the last one and deletes the write-ahead log.
+    """
+    status = path.stat()
+    place = (status.st_dev, status.st_ino)
+    if place not in _readers:
+        _readers[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return _readers[place]
 
 
 def compactable(path: Path) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from guard.audit import archive_store, archiving
 from guard.audit.checkpoint import Verdict
-from guard.audit.files import incarnation, tiles_ending_at
+from guard.audit.files import tiles_ending_at
 from guard.audit.reader import Reader
 from guard.audit.tree import leaf_hash, root_of
 from guard.errors import StoreDamaged
@@ -371,22 +371,6 @@ def test_two_archivers_cannot_both_move_on(archived):
 )
 def test_which_tiles_end_with_a_record(end, tiles):
     assert tiles_ending_at(end) == tiles
-
-
-@pytest.mark.parametrize(
-    ("origin", "number"),
-    [
-        ("guard.local/guard/main", 1),
-        ("guard.local/guard/main.2", 2),
-        ("a.example/guard/main.17", 17),
-        ("guard.2", 2),
-        ("10.0.0.2/guard/main", 1),
-        ("a.example/guard/main.02", 1),
-        ("a.example/guard/main.x", 1),
-    ],
-)
-def test_the_incarnation_is_in_the_name_of_the_log(origin, number):
-    assert incarnation(origin) == number
 
 
 def test_a_reader_without_files_reads_a_log_that_is_all_in_the_database(archived):

@@ -18,9 +18,15 @@ from tests.cli.conftest import DEPUTY, LINE, until
 from tests.cli.processes import ROOT, environment
 from tests.cli.verbs import VERBS, example
 
-ELSEWHERE = {"dev", "serve", "worker", "demo", "witness", "audit accept-clock", "audit rebuild", "audit cancel"}
-"""Typed in test_serving.py, test_demo.py and test_witnessed.py: they stay until told to end, or need a wrong clock.
-A rebuild (tests/audit/test_rebuild.py) wants a home that nobody serves; cancelling, a large export."""
+ELSEWHERE = {"dev", "serve", "worker", "demo", "witness"} | {
+    "audit accept-clock",
+    "audit cancel",
+    "audit fork",
+    "audit rebuild",
+}
+"""Typed in test_serving.py, test_demo.py, test_witnessed.py and test_anchors.py: they stay until told to end, or need a
+wrong clock or a stopped guard. A rebuild (tests/audit/test_rebuild.py) wants a home that nobody serves; cancelling, a
+large export."""
 PLAN = {"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}}
 STAGES = ("judge", "approve_containment", "reset_accounts", "tell_users")
 DONE = {"accounts": 3, "done_at": "2026-12-01T09:30:00Z"}

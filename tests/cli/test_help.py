@@ -72,6 +72,7 @@ NAMES = {
     "row",
     "run",
     "scope",
+    "second",
     "seconds",
     "severity",
     "since",

@@ -7,8 +7,8 @@ from tests.cli.processes import ROOT, environment
 
 SAYS = """
 import structlog
-from guard.cli.serving import _quiet_logs
-_quiet_logs()
+from guard.cli.serving import quiet_logs
+quiet_logs()
 log = structlog.get_logger("guard.test")
 for number in range(2000):
     log.error("commit_failed", cause="database or disk is full", number=number)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -27,9 +27,11 @@ from tests.faults.programs import find, need_root
 from tests.faults.tally import Tally
 
 SIZE = "32m"
-FREE_BYTES = 1 << 16  # below this `/readyz` fails
+FREE_BYTES = 1 << 16  # below this the service is READ_ONLY(DISK_LOW)
+FULL = (503, 507)  # a write that met the full disk; from the next look at the disk on, everything is refused
+LOOK_SECONDS = 1.5  # and then the disk was looked at
 BIG_BYTES = 8_000_000  # more than SQLite keeps in memory, so that the statement itself meets the full disk
-REFUSED = 20  # answers of 503 before there is room again
+REFUSED = 20  # answers of 503 and of 507 before there is room again
 RESUME_SECONDS = 5.0
 PATIENCE_SECONDS = 30
 ROUNDS = 6  # at most: the disk is as full the sixth time
@@ -59,10 +61,10 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def wait_for(people: Crowd, status: int, count: int, seconds: float = PATIENCE_SECONDS) -> float:
-    """How long it took until so many more answers of this status came; infinite where they did not."""
-    began, before = time.monotonic(), people.answers[status]
-    while people.answers[status] < before + count:
+def wait_for(people: Crowd, statuses: Collection[int], count: int, seconds: float = PATIENCE_SECONDS) -> float:
+    """How long it took until so many more answers of these statuses came; infinite where they did not."""
+    began, before = time.monotonic(), sum(people.answers[status] for status in statuses)
+    while sum(people.answers[status] for status in statuses) < before + count:
         if time.monotonic() - began > seconds:
             return float("inf")
         time.sleep(0.01)
@@ -91,7 +93,9 @@ def full_disk(rounds: int) -> Tally:
                     faults.append(f"the server did not end in order: {server.said[-300:]}")
             tally.faults += [f"round {turn}: {fault}" for fault in faults]
             tally.add(compare(home, folder, export=True).verdict, f"round {turn}")
-            tally.note = f"slowest answer {people.slowest:.2f} s, {people.answers[503]} refused"
+            tally.note = (
+                f"slowest answer {people.slowest:.2f} s, {sum(people.answers[status] for status in FULL)} refused"
+            )
             shutil.rmtree(home / "exports")
     return tally
 
@@ -100,13 +104,16 @@ def fill_and_free(server: Server, people: Crowd, disk: Path) -> list[str]:
     """One time; what did not hold."""
     faults = []
     ballast = fill(disk)
-    if wait_for(people, 503, REFUSED) == float("inf"):
+    if wait_for(people, FULL, REFUSED) == float("inf"):
         faults.append(f"nobody was refused on the full disk: {dict(people.answers)}")
+    time.sleep(LOOK_SECONDS)
+    if wait_for(people, (507,), REFUSED) == float("inf"):
+        faults.append(f"nobody was told that the disk is low: {dict(people.answers)}")
     health = healthy(server)
-    if health != {"/livez": 200, "/readyz": 503}:
+    if health != {"/livez": 200, "/readyz": 507}:
         faults.append(f"health on the full disk: {health}")
     ballast.unlink()
-    if (took := wait_for(people, 200, 20)) > RESUME_SECONDS:
+    if (took := wait_for(people, (200,), 20)) > RESUME_SECONDS:
         faults.append(f"work went on {took} s after there was room")
     if healthy(server) != {"/livez": 200, "/readyz": 200}:
         faults.append("not ready although there is room")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from guard.app import Guard, build
 from guard.catalogue import PLATFORM, Actor
-from guard.cli.serving import DEVELOPER, PLATFORM_ADMIN, _quiet_logs
+from guard.cli.serving import DEVELOPER, PLATFORM_ADMIN, quiet_logs
 from guard.db.commit import Unit
 from guard.errors import GuardError
 from guard.settings import load
@@ -151,7 +151,7 @@ def live(home: Path, ledger: Path, bulk: int) -> None:
 
 def main() -> None:
     """Fork an actor for each line of stdin."""
-    _quiet_logs()
+    quiet_logs()
     with tempfile.TemporaryDirectory() as place:
         home = Path(place) / "home"
         home.mkdir(0o700)

@@ -11,13 +11,16 @@ from guard.cli import audit
 
 CATALOGUE = collect(ROOMS)
 UNRECORDED = {
+    "checkpoints.adopt",
     "checkpoints.publish",
     "checkpoints.reread",
+    "checkpoints.stage",
     "checkpoints.witness",
     "intents.sweep",
     "log.archive",
     "prunes.sweep",
     "scrubs.step",
+    "services.watch",
     "sinks.move",
     "sinks.pull",
     "sinks.watch",

@@ -223,13 +223,16 @@ def test_requests_are_limited_per_credential_and_the_refusal_is_recorded(tmp_pat
 def test_exempt_operations_are_exactly_those_that_are_printed(made):
     exempt = {name for name, entry in made.gate.operations.items() if entry.exempt}
     assert exempt == {
+        "checkpoints.adopt",
         "checkpoints.publish",
         "checkpoints.reread",
+        "checkpoints.stage",
         "checkpoints.witness",
         "intents.sweep",
         "log.archive",
         "prunes.sweep",
         "scrubs.step",
+        "services.watch",
         "sinks.move",
         "sinks.pull",
         "sinks.watch",

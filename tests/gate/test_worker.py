@@ -11,6 +11,7 @@ from tests.db.building import PATIENCE_SECONDS
 from tests.gate.building import CANARY, insert, stage
 
 LOOPS = {
+    "audit.resumed",
     "checkpoints.publish",
     "checkpoints.reread",
     "checkpoints.tidy",
@@ -25,6 +26,7 @@ LOOPS = {
     "runs.advance",
     "scrubs.step",
     "sealed.expire",
+    "services.watch",
 }
 POLICY = "\np, role:system-worker, *, notes/**, notes.*, allow\n"
 

@@ -32,6 +32,7 @@ SHELLS = {
     "guard.audit.archive": "writes the exported log to its place on disk",
     "guard.audit.disk": "is the one way to immutable files",
     "guard.audit.courier": "carries checkpoints to witnesses",
+    "guard.audit.tile_watch": "looks whether the files of the log are still there",
     "guard.audit.shelf": "writes the parts of an export to their places on disk",
     "guard.audit.stream": "logs for the operator which sink is lost or late",
     "guard.audit.verifier.__main__": "runs alone, as a program",

@@ -1,0 +1,95 @@
+"""Which operations the worker calls, and how often; whether one is due, its room says.
+
+Law: what is external, or needs a record, rests while the service does not serve; the worker sees to that.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from guard.audit import archiving
+from guard.audit.export_work import Exports
+from guard.audit.log import Log
+from guard.audit.publication import Publication
+from guard.audit.rounds import Rounds
+from guard.audit.sealed import SealedValues
+from guard.audit.standing import Standing
+from guard.audit.stream import POLL_SECONDS, Stream, Streams
+from guard.audit.witnesses import Witnesses
+from guard.catalogue import PLATFORM, Actor
+from guard.gate import Gate
+from guard.runbook.desk import Desk
+from guard.settings import Settings
+from guard.vault.vault import Vault
+from guard.worker import Due, Worker, always
+
+SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
+
+
+def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: Settings) -> None:
+    """Add every loop of the service to *worker*; *parts* are those of the gate."""
+    vault: Vault = parts[Vault]
+    exports: Exports = parts[Exports]
+    desk: Desk = parts[Desk]
+    worker.every(0, "reencryptions.step", vault.due)
+    worker.every(0, "exports.step", exports.due)
+    worker.every(0, "runs.advance", desk.due)
+    worker.every(settings.checkpoint_seconds, "intents.sweep", always)
+    log: Log = parts[Log]
+    _keep(worker, log, parts[SealedValues])
+    _sign(worker, parts, two_steps=settings.anchor_file is not None)
+    _watch(worker, settings, log, parts[Rounds])
+    _send_on(parts[Streams], gate, worker, parts[Standing])
+
+
+def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
+    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
+    worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
+    worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
+    worker.every(0, "erasures.step", values.erasures_due)
+    worker.every(0, "sealed.expire", values.expiry_due)
+
+
+def _sign(worker: Worker, parts: Mapping[type, Any], *, two_steps: bool) -> None:
+    """With an anchor file a checkpoint is published in two steps: the volume that it lies on may be slow."""
+    publication: Publication = parts[Publication]
+    witnesses: Witnesses = parts[Witnesses]
+    sound = _while_sound(parts[Standing])
+    worker.every(0, "checkpoints.reread", always)
+    worker.every(0, "checkpoints.stage" if two_steps else "checkpoints.publish", sound(publication.due))
+    if two_steps:
+        worker.every(0, "checkpoints.adopt", sound(publication.adopt_due))
+    worker.every(0, "clock.regression", publication.regressed)
+    worker.every(1, "checkpoints.tidy", publication.tidy_due)
+    worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))
+
+
+def _while_sound(standing: Standing) -> Callable[[Due], Due]:
+    """On a full disk what was acknowledged is signed all the same; what is in doubt is not."""
+    return lambda due: lambda now_us: due(now_us) if standing.sound else ()
+
+
+def _watch(worker: Worker, settings: Settings, log: Log, rounds: Rounds) -> None:
+    """The loops of anchors and files."""
+    worker.every(1, "services.watch", always)
+    worker.every(0, "audit.resumed", lambda _now: rounds.resumption())
+    if settings.time_stamps:
+        worker.every(1, "checkpoints.stamp", lambda now: rounds.stamps(now, log.size))
+    if settings.worm:
+        worker.every(1, "checkpoints.copy", lambda now: rounds.copies(now, log.size))
+
+
+def _send_on(streams: Streams, gate: Gate, worker: Worker, standing: Standing) -> None:
+    """Sinks rest while the service does not serve: a cursor that cannot move would send one batch for ever."""
+    actor = Actor("system:worker", PLATFORM, "system")
+
+    def call(name: str, request: Mapping[str, Any]) -> Any:
+        return gate.call_named(name, request, actor, "stream")
+
+    def step(stream: Stream) -> float:
+        return stream.step() if standing.serving else POLL_SECONDS
+
+    for stream in streams.open(call):
+        worker.alone(stream.plan.name, partial(step, stream), stream.release)
+    if streams.sinks:
+        worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
