@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from guard.cli.serving import DEVELOPER, _bootstrap, _build, _listen, _run
+from guard.cli.serving import DEVELOPER, _bootstrap, _build, _run, listen
 
 
 async def empty():
@@ -20,7 +20,7 @@ def main(home, port):
         json.dumps({"token": _bootstrap(guard, "dev", "user:local|developer", DEVELOPER)})
     )
     try:
-        _run(guard, _listen("127.0.0.1", int(port)))
+        _run(guard, listen("127.0.0.1", int(port)))
     finally:
         guard.close()
 
