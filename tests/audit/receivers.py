@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 START_SECONDS = 10
 DAY = dt.timedelta(days=1)
+BEGINNING = b'{"pri":"'  # of each line of what rsyslog writes; inside a value the quotes would be escaped
 
 RSYSLOG = """
 global(workDirectory="{folder}" maxMessageSize="72k" parser.escapeControlCharactersOnReceive="off" {tls})
@@ -85,10 +86,12 @@ class Rsyslog:
                 self.kill()
 
     def messages(self):
-        """What it has written, in order; a last line that is not whole is left out."""
+        """What it has written, in order. A line that is not whole is left out: the last one while it is being written, and
+        one that a kill cut short, behind which the next life of the receiver wrote on."""
         if not self.output.exists():
             return []
-        found = [json.loads(line) for line in self.output.read_bytes().split(b"\n")[:-1] if line]
+        lines = self.output.read_bytes().split(b"\n")[:-1]
+        found = [json.loads(line[line.rindex(BEGINNING) :]) for line in lines if line]
         return [one | {"sd": json.loads(one["sd"])} for one in found]
 
     def indexes(self):

@@ -99,7 +99,7 @@ def test_a_binary_file_is_refused_line_by_line_and_shown_inert(tmp_path):
         ("missing.log", None, "No such file"),
         ("missing.gz", None, "No such file"),
         ("no gzip.gz", b"192.0.2.1 - - ", "read"),
-        ("broken.gz", gzip.compress(bytes(range(256)) * 99)[:30] + b"\xff" * 60, "read"),
+        ("broken.gz", gzip.compress(bytes(range(256)) * 99, mtime=0)[:30] + b"\xff" * 60, "read"),
         ("cut off.gz", gzip.compress(b"x\n" * 100_000, mtime=0)[:60], "cut off"),
         ("one line.log", b"x" * (MAX_LINE_BYTES + 1), "longer"),
     ],

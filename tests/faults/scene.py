@@ -1,7 +1,7 @@
 """The process whose system calls fail: a guard that starts, does twenty things, signs, exports and stops.
 
-`python -m tests.faults.scene` forks one actor for each line of stdin, `{"home": ..., "ledger": ..., "bulk": ...}`, and
-says its pid, later its status. The parent has played the scene once, so that an actor's system calls are guard's and no
+`python -m tests.faults.scene` forks one actor for each line of stdin, `{"home": ..., "ledger": ..., "bulk": ...}`. The
+actor says its pid once its ledger is open, the parent says its status when it has ended. The parent has played the scene once, so that an actor's system calls are guard's and no
 import's. An actor waits for the file `<ledger>.go` before it begins, so that a tracer can be attached first.
 
 The ledger is written by writev, which no fault of the matrix touches.
@@ -129,6 +129,7 @@ def enter(home: Path, ledger: Path, bulk: int) -> None:
     """The life of one actor, once the tracer is there."""
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY, 0, 0, 0)  # where only descendants may be traced
     stage = Stage(home, ledger)
+    os.writev(1, [f"{os.getpid()}\n".encode()])  # not earlier: no fault of the matrix is to meet the ledger's own open
     while not Path(f"{ledger}.go").exists():
         time.sleep(0.002)
     stage.play(bulk)
@@ -162,7 +163,6 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             live(Path(asked["home"]), Path(asked["ledger"]), asked["bulk"])
-        print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 

@@ -92,8 +92,8 @@ def test_wiping_overwrites_the_memory_that_was_handed_over():
 
 def test_a_key_version_shows_no_material(make_key):
     key = make_key(SuiteId.SIV, material=Secret(RAW[:32] * 2, "users.email version 1"))
-    assert "c0ffee" not in repr(key)
-    assert r"\xc0" not in repr(key)
+    assert RAW[:32].hex() not in repr(key)
+    assert repr(RAW[:32])[2:-1] not in repr(key)  # whole: the key id is random, and may share a byte with the material
     assert "<Secret users.email version 1>" in repr(key)
 
 
