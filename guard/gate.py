@@ -18,9 +18,10 @@ from pydantic import ValidationError
 
 from guard.audit.recorder import Recorder
 from guard.catalogue import Actor, Context, Decision, Effect, Operation
-from guard.db.commit import Pipeline, Unit, resolve
+from guard.db.commit import Pipeline
 from guard.db.engine import Store, Tx, savepoint
 from guard.db.entry import Entry
+from guard.db.unit import Unit, resolve
 from guard.errors import Denied, GuardError, InternalError, InvalidRequest, NotFound, RateLimited, Unauthenticated
 from guard.wire.problems import problems
 

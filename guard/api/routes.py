@@ -17,7 +17,7 @@ from guard.api import body as bodies
 from guard.api.openapi import document
 from guard.api.problem import from_framework, problem
 from guard.catalogue import Operation
-from guard.db.commit import Unit
+from guard.db.unit import Unit
 from guard.errors import (
     GuardError,
     InvalidRequest,

@@ -238,8 +238,16 @@ class Log:
 
     def promise(self, entries: Sequence[Entry]) -> Callable[[int], str]:
         """Signed promises that these durable records are in the log, in checkpoints from a minute from now on."""
-        by_us = max(one.time_us for one in entries) + DEFAULT_PROMISE_US
-        return Batch(self.origin, self.receipts, [(one.id, one.body) for one in entries], by_us).text
+        origin, key = self.origin, self.receipts  # of now: both may be others when somebody asks
+        made: list[Batch] = []
+
+        def text(place: int) -> str:
+            if not made:
+                by_us = max(one.time_us for one in entries) + DEFAULT_PROMISE_US
+                made.append(Batch(origin, key, [(one.id, one.body) for one in entries], by_us))
+            return made[0].text(place)
+
+        return text
 
     def adopt(self, tx: Tx, now_us: int) -> bool:
         """Publish the anchor's note where it is ahead of the store: it was signed, and no other of its size may be."""

@@ -18,18 +18,17 @@ from sqlalchemy import exc
 
 from guard.db.engine import Store, Tx, abandon, begin, dont_wait, in_transaction
 from guard.db.entry import Entry
+from guard.db.unit import Promises, Unit, resolve
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 
 MAX_UNITS = 256  # per transaction: bounds how long one unit waits for its neighbours
 LINGER_SECONDS = 0.001  # under load, how long a group waits for more units
 GATHER_SECONDS = 0.005  # and in all, so that a trickle cannot hold its first unit back
 RETRY_AFTER_SECONDS = 1
+MIN_SHARE = 8  # records for which it is worth to open a transaction between two turns of the event loop
 PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) that holds the database
 
 log = structlog.get_logger(__name__)
-
-
-Promises = Callable[[int], str]
 
 
 class Ledger(Protocol):
@@ -50,57 +49,6 @@ class Ledger(Protocol):
     def promise(self, entries: Sequence[Entry]) -> Promises:
         """Signed promises that these durable records are in the log: `promises(place)` is the text of one."""
         ...
-
-
-class Waiter(Protocol):
-    """Waits for a unit on an event loop: an asyncio future, or whatever answers by itself."""
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop on which it is to be resolved."""
-        ...
-
-    def done(self) -> bool:
-        """Whether nobody waits any more."""
-        ...
-
-    def set_result(self, result: Any, /) -> None:
-        """The unit is durable."""
-        ...
-
-    def set_exception(self, error: BaseException, /) -> None:
-        """The unit ended in this error."""
-        ...
-
-
-class Unit:
-    """One piece of work: optional changes, and the records that commit with them.
-
-    `work(tx)` does the changes, keeps its own savepoint and returns the records; it sets `result` or `error` and raises
-    only what must fail the whole group. `waiter` is resolved after the commit; then `record` is the record that this
-    unit is answered with, its last one, and `receipt()` the signed promise that it is in the log.
-    """
-
-    __slots__ = ("_place", "_promises", "entries", "error", "hooks", "record", "result", "vital", "waiter", "work")
-
-    def __init__(self, entries: Sequence[Entry] = (), work: Callable[[Tx], Sequence[Entry]] | None = None) -> None:
-        self.entries = entries
-        self.work = work
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.hooks: Sequence[Callable[[], None]] = ()
-        self.waiter: Waiter | Future[Any] | None = None
-        self.vital = False  # it signs or closes what was acknowledged before
-        self.record: Entry | None = None
-        self._promises: Promises | None = None
-        self._place = 0
-
-    def promised(self, promises: Promises, place: int) -> None:
-        """The record of this unit is durable, and its promise is *place* among *promises*."""
-        self._promises, self._place = promises, place
-
-    def receipt(self) -> str | None:
-        """The signed promise of the record; None where there is no durable record."""
-        return None if self._promises is None else self._promises(self._place)
 
 
 class Filled(NamedTuple):
@@ -139,6 +87,7 @@ class Pipeline:
         self._lock = threading.Lock()  # held by whoever puts a unit down or ends the writer: none falls in between
         self._open = False
         self._last_group = 0
+        self._last_written, self._share = 0, MIN_SHARE
         self._tx: Tx | None = None
         self._connection = threading.Lock()  # held by whoever writes into the transaction, until its COMMIT returned
         self._records: list[Unit] = []  # of the event loop, not yet written
@@ -192,9 +141,13 @@ class Pipeline:
                 self._queue.put(unit)
                 return
             self._records.append(unit)
-            if self._scheduled is not waiter.get_loop():  # nobody's turn yet, or that of a loop that may have ended
-                self._scheduled = waiter.get_loop()
-                self._scheduled.call_soon(self._write)
+            at_once = len(self._records) >= self._share and not self._connection.locked()
+            loop = waiter.get_loop()
+            if not at_once and self._scheduled is not loop:  # nobody's turn yet, or that of a loop that may have ended
+                self._scheduled = loop
+                loop.call_soon(self._write)
+        if at_once:
+            self._write()
 
     def wait(self, unit: Unit) -> Any:
         """Queue *unit* and block until it is durable; its result, or its error raised."""
@@ -212,6 +165,10 @@ class Pipeline:
             if not self._records or not self._open or not self._connection.acquire(blocking=False):
                 return  # whoever has the connection calls again when he gives it free
             group, self._records = self._records[:MAX_UNITS], self._records[MAX_UNITS:]
+            # Clients in a row fall into two groups: one is made while the other is committed. Unequal ones would stay
+            # (1 and 63, and the loop idle while the 63 are committed): none waits for more than half of both.
+            self._share = max(MIN_SHARE, (self._last_written + len(group)) // 2)
+            self._last_written = len(group)
         tx, later = self._tx, []
         assert tx is not None
 
@@ -484,15 +441,3 @@ def _unavailable(cause: str) -> AuditUnavailable:
         "see the operator's log and the free disk space.",
         retry_after_seconds=RETRY_AFTER_SECONDS,
     )
-
-
-def resolve(unit: Unit) -> None:
-    """Give the waiter of *unit* its result or error."""
-    waiter = unit.waiter
-    unit.waiter = None
-    if waiter is None or waiter.done():
-        return
-    if unit.error is not None:
-        waiter.set_exception(unit.error)
-    else:
-        waiter.set_result(unit.result)

@@ -121,6 +121,17 @@ def test_who_hangs_up_with_requests_queued_stops_nobody_else(api, server, held_w
     assert "Traceback" not in caplog.text
 
 
+def test_a_request_sent_again_before_its_answer_waits_its_turn(api, server, held_writer):
+    with Wire(server.port) as wire:
+        for _ in range(2):
+            wire.send(request_bytes("POST", CHECK, QUESTION, token=api.full))
+            time.sleep(0.05)
+        held_writer()
+        answers = [wire.read() for _ in range(2)]
+    assert [one.status for one in answers] == [200, 200]
+    assert len({one.headers["guard-audit-id"] for one in answers}) == 2
+
+
 def test_requests_sent_at_once_are_answered_in_order(api, server):
     asked = [b"keys.list", b"keys.read", b"keys.rotate", b"fields.list"]
     requests = [request_bytes("POST", CHECK, QUESTION.replace(b"keys.list", one), token=api.full) for one in asked]

@@ -20,8 +20,8 @@ from pathlib import Path
 from guard.audit.entry import body
 from guard.audit.export import leaf_tiles
 from guard.audit.export_job import PART_RECORDS
-from guard.db.commit import Unit
 from guard.db.entry import Entry
+from guard.db.unit import Unit
 from guard.wire.ids import uuid7
 from tests.audit.building import record
 from tests.audit.exporting import auditor, check, exports_of, unzip

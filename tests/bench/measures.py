@@ -308,7 +308,7 @@ def _made(guard, count):
 def _grouped(guard, made):
     from concurrent.futures import Future, wait
 
-    from guard.db.commit import Unit
+    from guard.db.unit import Unit
 
     units = [Unit(entries) for entries in made]
     waiters = []

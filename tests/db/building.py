@@ -6,8 +6,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from guard.audit.entry import Record, body
-from guard.db.commit import Pipeline, Unit
+from guard.db.commit import Pipeline
 from guard.db.entry import Entry
+from guard.db.unit import Unit
 from guard.errors import InvalidInput
 from guard.wire.ids import uuid7
 

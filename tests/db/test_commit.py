@@ -6,8 +6,9 @@ import threading
 import pytest
 from sqlalchemy import event
 
-from guard.db.commit import MAX_UNITS, Pipeline, Unit
+from guard.db.commit import MAX_UNITS, Pipeline
 from guard.db.engine import savepoint
+from guard.db.unit import Unit
 from guard.errors import InvalidInput, Overloaded, StoreUnavailable
 from tests.db.building import PATIENCE_SECONDS, Refusal, entry_of, held, keep, names, queued, rows
 from tests.world import world
@@ -27,16 +28,6 @@ def pipeline(made):
 @pytest.fixture
 def path(made):
     return made.guard.settings.database
-
-
-@pytest.fixture
-def commits(made):
-    """Counts the writer's transactions that were committed."""
-    counted = []
-    listener = lambda _connection: counted.append(1)  # noqa: E731  removed again by the same name
-    event.listen(made.guard.store.writer_engine, "commit", listener)
-    yield counted
-    event.remove(made.guard.store.writer_engine, "commit", listener)
 
 
 def test_many_units_share_few_commits_and_each_is_answered(pipeline, path, commits):

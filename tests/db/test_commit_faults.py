@@ -9,8 +9,9 @@ import time
 import pytest
 from sqlalchemy import event, exc
 
-from guard.db.commit import Pipeline, Unit
+from guard.db.commit import Pipeline
 from guard.db.engine import savepoint
+from guard.db.unit import Unit
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, StoreUnavailable
 from tests.db.building import PATIENCE_SECONDS, entry_of, held, keep, names, on_writer, queued, rows
 from tests.world import world

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from sqlalchemy import event, exc
 
-from guard.db.commit import MAX_UNITS, Pipeline, Unit
+from guard.db.commit import MAX_UNITS, Pipeline
+from guard.db.unit import Unit
 from guard.errors import AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 from tests.db.building import PATIENCE_SECONDS, entry_of, held, keep, names, on_writer, queued, rows
 from tests.world import world
@@ -136,6 +138,24 @@ def test_a_group_of_a_loop_is_bounded(pipeline, path):
 
     assert asyncio.run(client()) == list(range(MAX_UNITS * 2 + 1))
     assert len(recorded(path)) == MAX_UNITS * 2 + 1
+
+
+def test_half_of_those_who_wait_is_committed_while_the_loop_makes_the_others(pipeline, commits):
+    """A turn that makes many records at once does not keep the disk idle until it ends."""
+
+    async def client():
+        first = [submitted(pipeline, record(number)) for number in range(40)]
+        await outcomes(first)
+        before = len(commits)
+        waiters = [submitted(pipeline, record(number)) for number in range(40, 80)]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(commits) == before and time.monotonic() < deadline:
+            time.sleep(0.001)  # noqa: ASYNC251  the loop is at work here, and nothing else has its turn
+        return len(commits) - before, await outcomes(waiters)
+
+    during, answers = asyncio.run(client())
+    assert during == 1
+    assert answers == list(range(40, 80))
 
 
 # loops that end

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx2
 
-from guard.db.commit import Pipeline, Unit
+from guard.db.commit import Pipeline
 from guard.db.engine import open_store, savepoint
+from guard.db.unit import Unit
 from guard.errors import AuditUnavailable
 from tests.cli.processes import Server
 from tests.faults.cuts import fresh, survived

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import exc
 
 from guard.audit.log import Log
-from guard.db.commit import Pipeline, Unit
+from guard.db.commit import Pipeline
 from guard.db.engine import Store, open_store, savepoint
+from guard.db.unit import Unit
 from guard.errors import GuardError, InvalidInput
 from tests.db.building import entry_of
 from tests.faults import driver

@@ -19,7 +19,7 @@ from pathlib import Path
 from guard.app import Guard, build
 from guard.catalogue import PLATFORM, Actor
 from guard.cli.serving import DEVELOPER, PLATFORM_ADMIN, quiet_logs
-from guard.db.commit import Unit
+from guard.db.unit import Unit
 from guard.errors import GuardError
 from guard.settings import load
 from tests.db.building import entry_of

@@ -10,7 +10,7 @@ import pytest
 
 from guard.audit.operations import SWEEP_LIMIT
 from guard.audit.verifier.command import verify
-from guard.db.commit import Unit
+from guard.db.unit import Unit
 from guard.errors import Conflict
 from guard.gate import INTENT_SECONDS
 from tests.conftest import ROOT
