@@ -37,7 +37,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     log: Log = parts[Log]
     _keep(worker, log, parts[SealedValues])
-    _sign(worker, parts, two_steps=settings.anchor_file is not None)
+    _sign(worker, parts)
     _watch(worker, settings, log, parts[Rounds])
     _send_on(parts[Streams], gate, worker, parts[Standing])
 
@@ -50,15 +50,14 @@ def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
     worker.every(0, "sealed.expire", values.expiry_due)
 
 
-def _sign(worker: Worker, parts: Mapping[type, Any], *, two_steps: bool) -> None:
-    """With an anchor file a checkpoint is published in two steps: the volume that it lies on may be slow."""
+def _sign(worker: Worker, parts: Mapping[type, Any]) -> None:
+    """A checkpoint is published in two steps: only the second, which is short, is on the writer's connection."""
     publication: Publication = parts[Publication]
     witnesses: Witnesses = parts[Witnesses]
     sound = _while_sound(parts[Standing])
     worker.every(0, "checkpoints.reread", always)
-    worker.every(0, "checkpoints.stage" if two_steps else "checkpoints.publish", sound(publication.due))
-    if two_steps:
-        worker.every(0, "checkpoints.adopt", sound(publication.adopt_due))
+    worker.every(0, "checkpoints.stage", sound(publication.due))
+    worker.every(0, "checkpoints.adopt", sound(publication.adopt_due))
     worker.every(0, "clock.regression", publication.regressed)
     worker.every(1, "checkpoints.tidy", publication.tidy_due)
     worker.every(0, "checkpoints.witness", lambda now_us: witnesses.due(now_us, publication.head))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from guard.audit.tiles import WIDTH
 from guard.db.engine import Tx
@@ -53,8 +53,9 @@ def advance(tx: Tx, span: Span, end: int, tiles: list[tuple[int, int]]) -> None:
     moved = tx.execute(update(audit_archive).where(here).values(archived_size=end)).rowcount
     tail = (audit_entries.c.idx >= span.archived) & (audit_entries.c.idx < end)
     gone = tx.execute(delete(audit_entries).where(tail)).rowcount
-    for level, n in tiles:
-        gone += tx.execute(delete(audit_tiles).where((audit_tiles.c.level == level) & (audit_tiles.c.n == n))).rowcount
+    if tiles:
+        place = tuple_(audit_tiles.c.level, audit_tiles.c.n)
+        gone += tx.execute(delete(audit_tiles).where(place.in_(tiles))).rowcount
     if moved != 1 or gone != end - span.archived + len(tiles):
         raise StoreDamaged(
             f"Expected the records {span.archived} to {end - 1} in the database until they were in files, but some "

@@ -87,7 +87,7 @@ class Pipeline:
         self._lock = threading.Lock()  # held by whoever puts a unit down or ends the writer: none falls in between
         self._open = False
         self._last_group = 0
-        self._last_written, self._share = 0, MIN_SHARE
+        self._in_commit, self._most = 0, 0
         self._tx: Tx | None = None
         self._connection = threading.Lock()  # held by whoever writes into the transaction, until its COMMIT returned
         self._records: list[Unit] = []  # of the event loop, not yet written
@@ -141,7 +141,13 @@ class Pipeline:
                 self._queue.put(unit)
                 return
             self._records.append(unit)
-            at_once = len(self._records) >= self._share and not self._connection.locked()
+            waiting = len(self._records) + self._in_commit
+            self._most = max(self._most, waiting)
+            at_once = (
+                2 * len(self._records) >= self._most
+                and len(self._records) >= MIN_SHARE
+                and not self._connection.locked()
+            )
             loop = waiter.get_loop()
             if not at_once and self._scheduled is not loop:  # nobody's turn yet, or that of a loop that may have ended
                 self._scheduled = loop
@@ -165,10 +171,7 @@ class Pipeline:
             if not self._records or not self._open or not self._connection.acquire(blocking=False):
                 return  # whoever has the connection calls again when he gives it free
             group, self._records = self._records[:MAX_UNITS], self._records[MAX_UNITS:]
-            # Clients in a row fall into two groups: one is made while the other is committed. Unequal ones would stay
-            # (1 and 63, and the loop idle while the 63 are committed): none waits for more than half of both.
-            self._share = max(MIN_SHARE, (self._last_written + len(group)) // 2)
-            self._last_written = len(group)
+            self._in_commit = len(group)
         tx, later = self._tx, []
         assert tx is not None
 
@@ -196,8 +199,12 @@ class Pipeline:
         """Answer *units*, then go on with what came while they were committed."""
         for unit in units:
             resolve(unit)
-        if self._records:
+        self._most -= self._most >> 4
+        if 2 * len(self._records) >= self._most:
             self._write()
+        elif self._records and self._scheduled is None:
+            self._scheduled = asyncio.get_running_loop()
+            self._scheduled.call_soon(self._write)
 
     # on the writer thread
 

@@ -9,6 +9,7 @@ import struct
 import time
 
 import pytest
+import uvicorn
 
 from tests.api.asking import Wire, ask, request_bytes
 from tests.api.conftest import LIMIT, Live, until
@@ -30,6 +31,9 @@ def held_writer(api):
     blocker.execute("BEGIN IMMEDIATE")
     yield lambda: blocker.execute("ROLLBACK") if blocker.in_transaction else None
     blocker.close()
+
+
+KEEP_ALIVE_SECONDS = uvicorn.Config(None).timeout_keep_alive
 
 
 def reset(wire: Wire) -> None:
@@ -130,6 +134,20 @@ def test_a_request_sent_again_before_its_answer_waits_its_turn(api, server, held
         answers = [wire.read() for _ in range(2)]
     assert [one.status for one in answers] == [200, 200]
     assert len({one.headers["guard-audit-id"] for one in answers}) == 2
+
+
+def test_a_connection_ends_when_it_was_quiet_for_its_time_and_no_earlier(api, server):
+    request = request_bytes("POST", CHECK, QUESTION, token=api.full)
+    with Wire(server.port) as wire:
+        began = time.monotonic()
+        while time.monotonic() - began < 1.5 * KEEP_ALIVE_SECONDS:
+            wire.send(request)
+            assert wire.read().status == 200
+            time.sleep(KEEP_ALIVE_SECONDS / 4)
+        last = time.monotonic()
+        assert wire.socket.recv(1) == b""
+        quiet = time.monotonic() - last + KEEP_ALIVE_SECONDS / 4
+    assert KEEP_ALIVE_SECONDS - 0.2 <= quiet <= KEEP_ALIVE_SECONDS + 2
 
 
 def test_requests_sent_at_once_are_answered_in_order(api, server):

@@ -6,9 +6,11 @@ import shutil
 import pytest
 
 from guard.audit import archive_store, archiving
+from guard.audit.archiving import BUNDLES_PER_STEP
 from guard.audit.checkpoint import Verdict
 from guard.audit.files import tiles_ending_at
 from guard.audit.reader import Reader
+from guard.audit.tiles import WIDTH
 from guard.audit.tree import leaf_hash, root_of
 from guard.errors import StoreDamaged
 from tests.audit.archived import Archived, path_of
@@ -171,14 +173,15 @@ def test_a_cut_at_any_tick_of_any_step_loses_nothing_and_is_gone_on_from(tmp_pat
 
 @pytest.mark.parametrize("leave", [False, True])
 def test_files_whose_rows_did_not_leave_are_written_again(archived, leave):
-    archived.append(1300)
+    size = (BUNDLES_PER_STEP + 1) * WIDTH + 20
+    archived.append(size)
     archived.publish()
-    assert archived.step(leave=False) == 4
+    assert archived.step(leave=False) == BUNDLES_PER_STEP
     archived.restart()
     archived.check_reads()
-    assert archived.rows() == (0, 1300)
-    assert archived.step(leave=leave) == 4
-    assert archived.archive() == (1 if leave else 5)
+    assert archived.rows() == (0, size)
+    assert archived.step(leave=leave) == BUNDLES_PER_STEP
+    assert archived.archive() == (1 if leave else BUNDLES_PER_STEP + 1)
     archived.check_reads()
     archived.check_files()
 

@@ -321,6 +321,8 @@ def damage(made, statement):
     [
         "UPDATE audit_entries SET entry = CAST(replace(CAST(entry AS TEXT), 'ana', 'eve') AS BLOB) WHERE idx = 300",
         "UPDATE audit_entries SET entry = x'7b7d' WHERE idx = 300",
+        "UPDATE audit_entries SET entry = CAST(entry || x'0a' AS BLOB) WHERE idx = 300",
+        "UPDATE audit_entries SET entry = CAST(entry || x'00ff' AS BLOB) WHERE idx = 300",
         "DELETE FROM audit_entries WHERE idx = 300",
     ],
 )

@@ -12,7 +12,8 @@ from tests.gate.building import CANARY, insert, stage
 
 LOOPS = {
     "audit.resumed",
-    "checkpoints.publish",
+    "checkpoints.stage",
+    "checkpoints.adopt",
     "checkpoints.reread",
     "checkpoints.tidy",
     "checkpoints.witness",
