@@ -26,6 +26,7 @@ def verify(
     since: Annotated[Path | None, typer.Option(help="an earlier checkpoint that this log must extend")] = None,
     policy: Annotated[Path | None, typer.Option(help="keys, witnesses and quorum that you hold (tlog-policy)")] = None,
     ranges: Annotated[Path | None, typer.Option(help="which key may sign which sizes, as you hold it")] = None,
+    min_index: Annotated[int, typer.Option(help="where a pruned log begins, as you know it from elsewhere")] = 0,
 ) -> None:
     """Verify a log directory, export or evidence bundle offline. Exit 0, or 7 with each fault named.
 
@@ -37,6 +38,7 @@ def verify(
     arguments += ["--vkey", vkey] if vkey else []
     for name, given in (("--since", since), ("--policy", policy), ("--ranges", ranges)):
         arguments += [name, str(given)] if given else []
+    arguments += ["--min-index", str(min_index)] if min_index else []
     if session.output is Output.TABLE:
         raise typer.Exit(check(arguments))
     written, told = io.StringIO(), io.StringIO()

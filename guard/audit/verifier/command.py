@@ -30,12 +30,14 @@ def verify(
     since: bytes = b"",
     policy: str = "",
     ranges: str = "",
+    min_index: int = 0,
     progress: Progress | None = None,
 ) -> Report:
     """Check a log directory, an export or an evidence bundle, or a zip of one.
 
     `vkeys`, `policy` and `ranges` are known from elsewhere; without any, the keys and the quorum inside are taken at
-    their word. Entries before `since`, a checkpoint that was verified earlier, are not read again.
+    their word. Entries before `since`, a checkpoint that was verified earlier, are not read again. Those before
+    `min_index`, as it is known from elsewhere, may be missing: they were pruned.
 
     Raises:
         Unusable: there is nothing at the path, or a key, policy or range is malformed.
@@ -48,7 +50,9 @@ def verify(
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
         came = error if path.exists() else "there is nothing"
         raise Unusable(f"Expected a log directory or a zip of one at {path}, and well-formed keys: {came}.") from None
-    Run(Reading(files, report, trust)).run(since, progress or (lambda *_: None))
+    reading = Reading(files, report, trust)
+    reading.given_min_index = min_index
+    Run(reading).run(since, progress or (lambda *_: None))
     return report
 
 
@@ -60,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
         policy, ranges = (path.read_text("utf-8") if path else "" for path in (options.policy, options.ranges))
         shown = _progress if sys.stderr.isatty() else None
         given = {"vkeys": options.vkey, "since": since, "policy": policy, "ranges": ranges}
+        given["min_index"] = options.min_index
         report = verify(options.path, progress=shown, **given)
     except (Unusable, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"verify: {error}\n")
@@ -77,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--policy", type=Path, help="keys, witnesses and quorum, known from elsewhere (tlog-policy)")
     parser.add_argument("--ranges", type=Path, help="which key may sign which sizes, known from elsewhere")
     parser.add_argument("--since", type=Path, help="checkpoint verified earlier; what lies before it is not read again")
+    parser.add_argument("--min-index", type=int, default=0, help="where the pruned log begins, known from elsewhere")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     return parser
 
@@ -94,8 +100,17 @@ def _summary(report: Report, *, known: bool) -> str:
         lines += [", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items())]
         lines += [f"signed by {', '.join(report.signers)}, known by {trust}"]
         lines += [f"cosigned by {', '.join(report.cosigners)}"] if report.cosigners else []
+    if report.min_index:
+        lines += [_pruned(report)]
     lines += [f"time-stamped {printable(stamp)}" for stamp in report.stamps]
     lines += [f"not checked: {printable(told)}" for told in report.unchecked]
     if not report.counts["manifest"]:
         lines += ["no manifest.json: a removed proof, signature or earlier checkpoint would not be noticed"]
     return "\n".join([*lines, f"NOT VERIFIED: {len(report.faults)} faults" if report.faults else "verified"])
+
+
+def _pruned(report: Report) -> str:
+    gone = report.counts["pruned"] if report.kind == "log" else report.min_index
+    whose = " and ".join(report.vouched) or "nobody"
+    hashes = "their entries are gone and were not checked, their hashes were"
+    return f"pruned {gone:,} records below min_index {report.min_index}: {hashes}; vouched for by {whose}"

@@ -40,7 +40,8 @@ class Parts:
         self.leaves, self.ledger = Leaves(reading), Ledger(reading.report)
         manifest = reading.manifest
         self.format, self.parts = manifest.get("format"), manifest["parts"]
-        self.complete = manifest.get("matched") == reading.head.size
+        self.least = reading.report.min_index
+        self.complete = not manifest.get("filter") or manifest.get("matched") == reading.head.size
         # A tenant's numbers are dense, so an export of one tenant can be checked for holes; no other filter can.
         self.dense = self.complete or set(manifest.get("filter") or {}) == {"tenant"}
 
@@ -96,15 +97,24 @@ class Parts:
             if not least <= row.index < part["last"] or row.index >= self.reading.head.size:
                 self.add(path, f"row {count} is of record {row.index}, out of order or of its part", row.index)
                 continue
-            if self.complete and row.index != least:
-                self.add(path, f"records {least} to {row.index - 1} are missing", least)
+            if row.index >= self.least > self.ledger.skipped:
+                self._numbers(group, path)
+                self.ledger.skip(self.least, path)
+            self._hole(path, least, row.index)
             self._leaf(path, row)
             least = row.index + 1
             group[row.index] = row.entry
             if len(group) == GROUP:
                 self._numbers(group, path)
         self._numbers(group, path)
+        if count == part["matched"]:
+            self._hole(path, least, min(part["last"], self.reading.head.size))
         return count
+
+    def _hole(self, path: str, least: int, index: int) -> None:
+        least = max(least, self.least)  # what is below was pruned
+        if self.complete and least < index:
+            self.add(path, f"records {least} to {index - 1} are missing", least)
 
     def _numbers(self, group: dict[int, bytes], path: str) -> None:
         if self.dense:

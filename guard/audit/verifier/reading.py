@@ -19,6 +19,7 @@ class Reading:
     def __init__(self, files: Files, report: Report, trust: Trust) -> None:
         self.files, self.report, self.add, self.trust = files, report, report.add, trust
         self.vouched, self.manifest, self.head = set[str](), dict[str, Any](), Head("", 0, b"")
+        self.given_min_index = 0  # known from elsewhere
 
     def read(self, name: str, parse: Callable[[str, str], Any], data: bytes = b"") -> Any:
         """What a text file says, or None; whatever is wrong with it is a fault."""

@@ -9,6 +9,7 @@ from .notes import Head, parse_vkey
 from .parts import check_parts
 from .policy import is_bare, parse_policy, parse_ranges
 from .proofs import parse_proof
+from .pruning import judge_pruning
 from .reading import Reading
 from .report import Progress
 from .walk import Walk
@@ -63,6 +64,7 @@ class Run:
         for name in self.files.below("proofs/"):
             self.reading.read(name, lambda name, text: self._proof(walk, name, text))
         walk.run(progress)
+        judge_pruning(self.reading)
 
     def _policy(self, name: str, text: str) -> None:
         if not is_bare(text) and name not in self.reading.vouched:
