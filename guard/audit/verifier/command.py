@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .files import Files
+from .lineage import compare
 from .notes import parse_vkey
 from .policy import parse_policy, parse_ranges
 from .reading import Reading
@@ -31,6 +32,7 @@ def verify(
     policy: str = "",
     ranges: str = "",
     min_index: int = 0,
+    replaces: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check a log directory, an export or an evidence bundle, or a zip of one.
@@ -38,10 +40,24 @@ def verify(
     `vkeys`, `policy` and `ranges` are known from elsewhere; without any, the keys and the quorum inside are taken at
     their word. Entries before `since`, a checkpoint that was verified earlier, are not read again. Those before
     `min_index`, as it is known from elsewhere, may be missing: they were pruned.
+    `replaces` is a copy of the log that this one replaced after a fork; it is verified as well.
 
     Raises:
         Unusable: there is nothing at the path, or a key, policy or range is malformed.
     """
+    known = (vkeys, policy, ranges)
+    reading = _opened(path, *known)
+    reading.given_min_index = min_index
+    Run(reading).run(since, progress or (lambda *_: None))
+    if replaces is not None:
+        old = _opened(replaces, *known)
+        old.promised = reading.watch.replaced
+        Run(old).run(b"", progress or (lambda *_: None))
+        compare(reading.report, old.report, reading.watch.replaced, old.led_to)
+    return reading.report
+
+
+def _opened(path: Path, vkeys: Sequence[str], policy: str, ranges: str) -> Reading:
     report = Report(str(path))
     try:
         given, files = dict(map(parse_vkey, vkeys)), Files(path, report)
@@ -50,10 +66,7 @@ def verify(
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
         came = error if path.exists() else "there is nothing"
         raise Unusable(f"Expected a log directory or a zip of one at {path}, and well-formed keys: {came}.") from None
-    reading = Reading(files, report, trust)
-    reading.given_min_index = min_index
-    Run(reading).run(since, progress or (lambda *_: None))
-    return report
+    return Reading(files, report, trust)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         policy, ranges = (path.read_text("utf-8") if path else "" for path in (options.policy, options.ranges))
         shown = _progress if sys.stderr.isatty() else None
         given = {"vkeys": options.vkey, "since": since, "policy": policy, "ranges": ranges}
-        given["min_index"] = options.min_index
+        given |= {"min_index": options.min_index, "replaces": options.replaces}
         report = verify(options.path, progress=shown, **given)
     except (Unusable, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"verify: {error}\n")
@@ -83,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ranges", type=Path, help="which key may sign which sizes, known from elsewhere")
     parser.add_argument("--since", type=Path, help="checkpoint verified earlier; what lies before it is not read again")
     parser.add_argument("--min-index", type=int, default=0, help="where the pruned log begins, known from elsewhere")
+    parser.add_argument("--replaces", type=Path, help="copy of the log that this one replaced after a fork")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     return parser
 
@@ -100,6 +114,9 @@ def _summary(report: Report, *, known: bool) -> str:
         lines += [", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items())]
         lines += [f"signed by {', '.join(report.signers)}, known by {trust}"]
         lines += [f"cosigned by {', '.join(report.cosigners)}"] if report.cosigners else []
+    for one in report.replaced:
+        lines += [printable(f"record 0 says: it replaced {one['origin']}, size {one['size']}, root {one['root']}")]
+    lines += [printable(f"{report.follows} is the log that it replaced")] if report.follows else []
     if report.min_index:
         lines += [_pruned(report)]
     lines += [f"time-stamped {printable(stamp)}" for stamp in report.stamps]

@@ -49,6 +49,7 @@ class Evidence:
             return
         if self.reading.read(proof, lambda at, text: self._proved(at, text, index, raw)):
             self.report.counts["proofs"] += 1
+        self.reading.watch.see(index, [raw])
         try:
             self.bodies[index] = record_of(raw.decode())[0]
         except (ValueError, RecursionError) as error:

@@ -102,6 +102,7 @@ class Parts:
                 self.ledger.skip(self.least, path)
             self._hole(path, least, row.index)
             self._leaf(path, row)
+            self.reading.watch.see(row.index, [row.entry])
             least = row.index + 1
             group[row.index] = row.entry
             if len(group) == GROUP:

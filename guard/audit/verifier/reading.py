@@ -11,6 +11,7 @@ from .files import Files
 from .notes import Head
 from .report import Report
 from .trust import Opened, Trust
+from .watching import Watch
 
 
 class Reading:
@@ -20,6 +21,8 @@ class Reading:
         self.files, self.report, self.add, self.trust = files, report, report.add, trust
         self.vouched, self.manifest, self.head = set[str](), dict[str, Any](), Head("", 0, b"")
         self.given_min_index = 0  # known from elsewhere
+        self.watch = Watch()
+        self.promised, self.led_to = list[Head](), set[Head]()  # heads that a later log names, and those found here
 
     def read(self, name: str, parse: Callable[[str, str], Any], data: bytes = b"") -> Any:
         """What a text file says, or None; whatever is wrong with it is a fault."""

@@ -5,7 +5,7 @@ Law: what an attacker wrote into a name can neither forge a second line of the r
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_FAULTS = 1000  # more tell nothing new
 COUNTED = ("records", "tenants", "open_intents", "checkpoints", "proofs", "manifest", "since")
@@ -40,6 +40,7 @@ class Report:
 
     `kind` is log, export or evidence; `stamps` are the times that others vouch for; `unchecked` names what could not be
     looked at, with the reason. Entries below `min_index` were pruned, and `vouched` is who says so.
+    `replaced` are the heads that the first record says this log replaced, `follows` the copy that has one of them.
     """
 
     path: str
@@ -54,6 +55,8 @@ class Report:
     unchecked: list[str] = field(default_factory=list)
     min_index: int = 0
     vouched: list[str] = field(default_factory=list)
+    replaced: list[dict[str, Any]] = field(default_factory=list)
+    follows: str = ""
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, path: str, detail: object, at: int | None = None) -> None:

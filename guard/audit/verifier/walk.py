@@ -12,12 +12,14 @@ from .notes import Head
 from .pruning import approved
 from .report import MAX_FAULTS, Fault, Progress, Report
 from .tree import EMPTY, HASH, LEVELS, MAX_BUNDLE, WIDTH, leaf_hash, root_of, tile_path, unframe
+from .watching import Watch
 
 
 class Walk:
     """One pass over a log of the size of `head`; with `bare`, over leaf hashes alone, as exports have them."""
 
-    def __init__(self, files: Files, report: Report, head: Head, *, bare: bool = False) -> None:
+    def __init__(self, files: Files, report: Report, head: Head, watch: Watch, *, bare: bool = False) -> None:
+        self.watch, self.matched = watch, set[Head]()
         self.files, self.report, self.add, self.head, self.bare = files, report, report.add, head, bare
         self.ledger, self.approved = Ledger(report), 0
         self.wanted = dict[int, list[tuple[Head, str]]]()
@@ -28,8 +30,8 @@ class Walk:
         """Was this bundle pruned? One below the minimum index may be there: the log may be pruned during an export."""
         return n * WIDTH < self.report.min_index and path not in self.files.names
 
-    def promise(self, older: Head, path: str) -> None:
-        """Compare the root of an earlier checkpoint when the tree has grown to its size."""
+    def promise(self, older: Head, path: str = "") -> None:
+        """Compare the root of an earlier checkpoint when the tree has grown to its size; a path is to blame."""
         self.wanted.setdefault((older.size - 1) // WIDTH, []).append((older, path))
 
     def leaf(self, index: int) -> bytes:
@@ -127,6 +129,7 @@ class Walk:
             del entries[good:], leaves[good:]
             self.add(path, f"{width} entries and no more were expected, it breaks at {first + good}", first + good)
         self.report.counts["records"] += len(entries)
+        self.watch.see(first, entries)
         if self.report.min_index:
             self.approved = max(self.approved, approved(entries))
         self.ledger.read(entries, range(first, first + len(entries)), path)
@@ -147,7 +150,12 @@ class Walk:
                 self.add(path, f"hash {at} is not the root of {below}: one of the two was changed", at)
 
     def _promised(self, n: int, least: int) -> None:
-        for (_, size, root), path in self.wanted.get(n, ()):
-            if size >= least and root_of(self.levels[0][: size - n * WIDTH], *self.levels[1:]) != root:
+        for older, path in self.wanted.get(n, ()):
+            size, root = older.size, older.root
+            if size < least:
+                continue
+            if root_of(self.levels[0][: size - n * WIDTH], *self.levels[1:]) == root:
+                self.matched.add(older)
+            elif path:
                 text = f"signs another root than the first {size} entries give: it is no earlier state of this log"
                 self.if_good.append(Fault(path, text, size))
