@@ -47,7 +47,7 @@ def create_evidence(ctx: Context, request: wire.CreateEvidence) -> wire.Evidence
             records=_exhibits(tx, log, hits, head, note),
             custody=_exhibits(tx, log, custody, head, note),
             stamps=evidence_store.stamps(tx, head.size),
-            documents={archive.VERIFIER: archive.verifier()},
+            documents={archive.VERIFIER: archive.verifier(), "receipts.vkey": trust.receipts()},
         )
     sha256 = archive.write(_path(ctx, tenant, about.matter, about.bundle), layout(head, about, contents, log.sign))
     ctx.note(evidence=about.bundle, size=head.size, records=len(hits), sha256=sha256)

@@ -55,7 +55,7 @@ def _parts(tx: Tx, log: Log, trust: Trust, notes: list[tuple[int, str]]) -> Iter
     if not notes:
         return iter(rest.items())
     texts = [checkpoint_store.cosigned(tx, at, text).encode() for at, text in notes]
-    rest |= {"ranges.json": trust.ranges(tx)} | dict(stamp_store.documents(tx))
+    rest |= {"ranges.json": trust.ranges(tx), "receipts.vkey": trust.receipts()} | dict(stamp_store.documents(tx))
     entries, policy = reader.entries(first, signed), trust.policy(tx, signed)
     return layout(log.origin, texts, entries, reader.leaves(signed), policy, documents=rest, first=first)
 

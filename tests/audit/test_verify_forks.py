@@ -40,19 +40,26 @@ def forked(tmp_path_factory):
             found.extractall(place / name)
         return place / name
 
+    def receipt(made):
+        ana = made.hire("acme", "user:local|eva", "role:support")
+        operation = made.gate.operations["actors.whoami"]
+        unit = made.gate.begin(operation, operation.takes(), ana, "r1")
+        made.gate._durable(unit)
+        return unit.receipt()
+
     found = {}
     with world(home, anchor_file=anchor.path) as made:
         for person in (ANA, BEN):
             made.hire(PLATFORM, person, "role:platform-admin")
         fill(made, 2)
+        found["receipt"] = receipt(made)
         found["early"] = taken(made, "early")
         fill(made, 5)
         found["old vkey"] = made.guard.log.verifier.encode()
     backup = saved(home, place / "backup")
     with world(home, anchor_file=anchor.path) as made:
         fill(made, 20)
-        found["lost"] = taken(made, "lost")
-        fill(made, 10)
+        found["lost receipt"] = receipt(made)
         found["lost too"] = taken(made, "lost too")
     put_back(backup, home)
     with world(home, anchor_file=anchor.path) as made:
@@ -193,3 +200,16 @@ def test_a_successor_without_its_first_record_says_that_it_is_not_here(tmp_path)
     files |= {part["path"]: rest} | signed_manifest(content | {"matched": 299}, origin=NEXT)
     report = verify(write(tmp_path, files.items()))
     assert (report.faults, report.unchecked) == ([], ["the log before this one: record 0, which names it, is not here"])
+
+
+def test_a_receipt_is_judged_by_the_incarnation_that_gave_it(forked, capsys):
+    both = [forked["receipt"], forked["lost receipt"]]
+
+    def verdicts(**options):
+        return [one["verdict"] for one in verify(forked["new"], receipts=both, **options).receipts]
+
+    assert verdicts() == ["of another incarnation"] * 2
+    assert verdicts(replaces=forked["lost too"]) == ["kept", "kept"]
+    assert verdicts(replaces=forked["kept"]) == ["kept", "not yet due"]
+    assert main([str(forked["new"]), "--receipt", both[0], "--replaces", str(forked["kept"])]) == 0
+    assert "--receipt 1: kept: " in capsys.readouterr().out

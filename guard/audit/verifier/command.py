@@ -16,6 +16,7 @@ from .files import Files
 from .lineage import compare
 from .notes import parse_vkey
 from .policy import parse_policy, parse_ranges
+from .promises import judge, want
 from .reading import Reading
 from .report import COUNTED, Progress, Report, Unusable, printable
 from .run import Run
@@ -33,6 +34,7 @@ def verify(
     ranges: str = "",
     min_index: int = 0,
     replaces: Path | None = None,
+    receipts: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Check a log directory, an export or an evidence bundle, or a zip of one.
@@ -41,6 +43,7 @@ def verify(
     their word. Entries before `since`, a checkpoint that was verified earlier, are not read again. Those before
     `min_index`, as it is known from elsewhere, may be missing: they were pruned.
     `replaces` is a copy of the log that this one replaced after a fork; it is verified as well.
+    `receipts` are judged by the log, or by the one that it replaced if that one gave them.
 
     Raises:
         Unusable: there is nothing at the path, or a key, policy or range is malformed.
@@ -48,12 +51,15 @@ def verify(
     known = (vkeys, policy, ranges)
     reading = _opened(path, *known)
     reading.given_min_index = min_index
+    want(reading, receipts)
     Run(reading).run(since, progress or (lambda *_: None))
-    if replaces is not None:
-        old = _opened(replaces, *known)
+    old = None if replaces is None else _opened(replaces, *known)
+    if old is not None:
+        want(old, receipts)
         old.promised = reading.watch.replaced
         Run(old).run(b"", progress or (lambda *_: None))
         compare(reading.report, old.report, reading.watch.replaced, old.led_to)
+    judge(reading, receipts, old)
     return reading.report
 
 
@@ -77,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
         policy, ranges = (path.read_text("utf-8") if path else "" for path in (options.policy, options.ranges))
         shown = _progress if sys.stderr.isatty() else None
         given = {"vkeys": options.vkey, "since": since, "policy": policy, "ranges": ranges}
+        given["receipts"] = [receipt for text in options.receipt for receipt in _receipts(text)]
         given |= {"min_index": options.min_index, "replaces": options.replaces}
         report = verify(options.path, progress=shown, **given)
     except (Unusable, OSError, UnicodeDecodeError) as error:
@@ -97,8 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--since", type=Path, help="checkpoint verified earlier; what lies before it is not read again")
     parser.add_argument("--min-index", type=int, default=0, help="where the pruned log begins, known from elsewhere")
     parser.add_argument("--replaces", type=Path, help="copy of the log that this one replaced after a fork")
+    parser.add_argument("--receipt", action="append", default=[], help="receipt to judge, or @FILE with some of them")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     return parser
+
+
+def _receipts(text: str) -> list[str]:
+    """The receipts of one argument."""
+    return Path(text[1:]).read_text("utf-8").split() if text.startswith("@") else [text]
 
 
 def _progress(done: int, size: int) -> None:
@@ -119,6 +132,7 @@ def _summary(report: Report, *, known: bool) -> str:
     lines += [printable(f"{report.follows} is the log that it replaced")] if report.follows else []
     if report.min_index:
         lines += [_pruned(report)]
+    lines += [printable(f"{one['receipt']}: {one['verdict']}: {one['detail']}") for one in report.receipts]
     lines += [f"time-stamped {printable(stamp)}" for stamp in report.stamps]
     lines += [f"not checked: {printable(told)}" for told in report.unchecked]
     if not report.counts["manifest"]:

@@ -31,6 +31,7 @@ class Evidence:
 
     def run(self) -> None:
         """Check every record, then what speaks of records."""
+        self.reading.complete = False
         names = sorted(self.files.below("records/", "custody/"), key=lambda name: (len(name), name))
         for name in names:
             if found := RECORD(name):

@@ -44,6 +44,7 @@ def check_manifest(reading: Reading) -> None:
     signed = False
     if "v" in content or reading.report.kind != "log" or "manifest.note" in reading.files.names:
         signed = bool(reading.read("manifest.note", lambda name, text: _note(reading, name, text)))
+    reading.signed = signed
     read_min_index(reading, signed=signed)
     known = content.keys() - {"min_index"} == PLAIN or (type(content.get("v")) is int and content["v"] == 1)
     claims = dict(zip(CLAIMS, (head.origin, reading.report.root, head.size), strict=True))

@@ -45,6 +45,8 @@ class Parts:
         # A tenant's numbers are dense, so an export of one tenant can be checked for holes; no other filter can.
         self.dense = self.complete or set(manifest.get("filter") or {}) == {"tenant"}
 
+        reading.complete = self.complete
+
     def run(self) -> None:
         """Check the list of parts and then each part."""
         if type(self.parts) is not list or not all(map(_is_part, self.parts)):

@@ -41,6 +41,7 @@ class Report:
     `kind` is log, export or evidence; `stamps` are the times that others vouch for; `unchecked` names what could not be
     looked at, with the reason. Entries below `min_index` were pruned, and `vouched` is who says so.
     `replaced` are the heads that the first record says this log replaced, `follows` the copy that has one of them.
+    `receipts` are the verdicts on receipts.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Report:
     vouched: list[str] = field(default_factory=list)
     replaced: list[dict[str, Any]] = field(default_factory=list)
     follows: str = ""
+    receipts: list[dict[str, Any]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, path: str, detail: object, at: int | None = None) -> None:

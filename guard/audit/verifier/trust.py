@@ -19,6 +19,7 @@ class Opened(NamedTuple):
     head: Head
     signers: list[str]
     cosigners: list[str]
+    time: int = 0  # POSIX seconds, the latest that a witness or the log's ML-DSA key states; 0 if none does
 
 
 class Trust:
@@ -49,7 +50,12 @@ class Trust:
             raise ValueError("a signature by a known key of the log itself was expected, none came")
         for label in signers:
             self._in_range(label, note.head.size)
-        return Opened(note.head, signers, cosigners)
+        timed = {
+            label for label, key in (self.logs | dict(self.policy.witnesses.values())).items() if key[0] != ED25519
+        }
+        counted = {*signers, *cosigners} & timed
+        times = [int.from_bytes(one.signature[:8]) for one in note.lines if one.label in counted]
+        return Opened(note.head, signers, cosigners, max(times, default=0))
 
     def open_manifest(self, text: str, origin: str, size: int) -> str:
         """The SHA-256 in hex that a manifest note signs; raises ValueError unless a key of the log signed it."""
