@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from . import columns
 from .ledger import Ledger
 from .reading import Reading
 from .rows import READERS, Row
@@ -40,6 +41,8 @@ class Parts:
         self.leaves, self.ledger = Leaves(reading), Ledger(reading.report)
         manifest = reading.manifest
         self.format, self.parts = manifest.get("format"), manifest["parts"]
+        self.parquet = columns.reader() if self.format == columns.FORMAT else None
+        self.readable = self.parquet is not None or self.format in READERS
         self.least = reading.report.min_index
         self.complete = not manifest.get("filter") or manifest.get("matched") == reading.head.size
         # A tenant's numbers are dense, so an export of one tenant can be checked for holes; no other filter can.
@@ -52,9 +55,11 @@ class Parts:
         if type(self.parts) is not list or not all(map(_is_part, self.parts)):
             self.add("manifest.json", f"a list of parts, each with {', '.join(PART)}, was expected")
             return
-        if self.format not in READERS:
-            told = f"{self.format}: rows are not looked into; parts, their SHA-256 and the tree are checked"
+        if not self.readable:
+            why = "pyarrow is not installed" if self.format == columns.FORMAT else "no reader for this format"
+            told = f"{self.format}: rows are not looked into, {why}; parts, their SHA-256 and the tree are checked"
             self.reading.report.unchecked.append(told)
+            self.reading.complete = False
         self._ranges()
         for part in self.parts:
             self._part(part)
@@ -84,7 +89,7 @@ class Parts:
         if found != (part["sha256"], part["bytes"]):
             lines = f"{part['bytes']} bytes with SHA-256 {part['sha256'][:16]}... were expected, {found[1]} came"
             self.add(path, f"{lines}: the part was changed or cut", part["first"])
-        if self.format not in READERS or path not in self.reading.files.names:
+        if not self.readable or path not in self.reading.files.names:
             return
         count = self._rows(part)
         if count != part["matched"]:
@@ -134,15 +139,15 @@ class Parts:
             self.add(path, f"row of record {row.index} names another leaf hash than the tree has", row.index)
 
     def _read(self, path: str) -> Iterator[Row]:
-        rows = READERS[self.format](self.reading.files.lines(path))
-        while True:
-            try:
-                yield next(rows)
-            except StopIteration:
-                return
-            except ValueError as error:
-                self.add(path, error)
-                return
+        files = self.reading.files
+        try:
+            if self.format == columns.FORMAT:
+                with files.stream(path) as stream:
+                    yield from columns.rows(self.parquet, stream)
+            else:
+                yield from READERS[self.format](files.lines(path))
+        except ValueError as error:
+            self.add(path, error)
 
 
 def check_parts(reading: Reading) -> None:
