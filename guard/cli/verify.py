@@ -31,6 +31,7 @@ def verify(
     min_index: Annotated[int, typer.Option(help="where a pruned log begins, as you know it from elsewhere")] = 0,
     replaces: Annotated[Path | None, typer.Option(help="copy of the log that this one replaced after a fork")] = None,
     receipt: Annotated[list[str] | None, typer.Option(help="receipt to judge by the log, or @FILE of some")] = None,
+    tsa_ca: Annotated[Path | None, typer.Option(help="root certificates of the time-stamp authority, in PEM")] = None,
 ) -> None:
     """Verify a log directory, export or evidence bundle offline. Exit 0, or 7 with each fault named.
 
@@ -41,7 +42,13 @@ def verify(
     arguments = [str(path)]
     arguments += [word for one in vkey or () for word in ("--vkey", one)]
     arguments += [word for one in receipt or () for word in ("--receipt", one)]
-    for name, given in (("--since", since), ("--policy", policy), ("--ranges", ranges), ("--replaces", replaces)):
+    for name, given in (
+        ("--since", since),
+        ("--policy", policy),
+        ("--ranges", ranges),
+        ("--replaces", replaces),
+        ("--tsa-ca", tsa_ca),
+    ):
         arguments += [name, str(given)] if given else []
     arguments += ["--min-index", str(min_index)] if min_index else []
     if session.output is Output.TABLE:

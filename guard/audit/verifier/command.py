@@ -35,6 +35,7 @@ def verify(
     min_index: int = 0,
     replaces: Path | None = None,
     receipts: Sequence[str] = (),
+    tsa_ca: bytes = b"",
     progress: Progress | None = None,
 ) -> Report:
     """Check a log directory, an export or an evidence bundle, or a zip of one.
@@ -44,13 +45,14 @@ def verify(
     `min_index`, as it is known from elsewhere, may be missing: they were pruned.
     `replaces` is a copy of the log that this one replaced after a fork; it is verified as well.
     `receipts` are judged by the log, or by the one that it replaced if that one gave them.
+    `tsa_ca` are the only roots, in PEM, that time-stamps may have.
 
     Raises:
         Unusable: there is nothing at the path, or a key, policy or range is malformed.
     """
     known = (vkeys, policy, ranges)
     reading = _opened(path, *known)
-    reading.given_min_index = min_index
+    reading.given_min_index, reading.tsa_ca = min_index, tsa_ca
     want(reading, receipts)
     Run(reading).run(since, progress or (lambda *_: None))
     old = None if replaces is None else _opened(replaces, *known)
@@ -84,6 +86,7 @@ def main(argv: Sequence[str]) -> int:
         shown = _progress if sys.stderr.isatty() else None
         given = {"vkeys": options.vkey, "since": since, "policy": policy, "ranges": ranges}
         given["receipts"] = [receipt for text in options.receipt for receipt in _receipts(text)]
+        given["tsa_ca"] = options.tsa_ca.read_bytes() + b"\n" if options.tsa_ca else b""
         given |= {"min_index": options.min_index, "replaces": options.replaces}
         report = verify(options.path, progress=shown, **given)
     except (Unusable, OSError, UnicodeDecodeError) as error:
@@ -105,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-index", type=int, default=0, help="where the pruned log begins, known from elsewhere")
     parser.add_argument("--replaces", type=Path, help="copy of the log that this one replaced after a fork")
     parser.add_argument("--receipt", action="append", default=[], help="receipt to judge, or @FILE with some of them")
+    parser.add_argument("--tsa-ca", type=Path, help="root certificates of the time-stamp authority, in PEM")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     return parser
 

@@ -20,7 +20,7 @@ class Reading:
     def __init__(self, files: Files, report: Report, trust: Trust) -> None:
         self.files, self.report, self.add, self.trust = files, report, report.add, trust
         self.vouched, self.manifest, self.head = set[str](), dict[str, Any](), Head("", 0, b"")
-        self.given_min_index = 0  # known from elsewhere
+        self.given_min_index, self.tsa_ca = 0, b""  # known from elsewhere
         self.watch, self.signed, self.complete = Watch(), False, True  # is the manifest signed; was every record read
         self.dated = list[tuple[int, int]]()  # size and time (us) of checkpoints that somebody dated
         self.promised, self.led_to = list[Head](), set[Head]()  # heads that a later log names, and those found here
