@@ -81,7 +81,7 @@ class TestGoodExports:
         assert (report.faults, report.counts["rows"]) == ([], len(texts))
 
     def test_parquet_without_pyarrow_says_what_is_not_looked_into(self, tmp_path, monkeypatch, capsys):
-        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
         folder = write(tmp_path, export(entries_of(300), "parquet").items())
         assert main([str(folder)]) == 0
         told = "not checked: parquet: rows are not looked into, pyarrow is not installed; parts, their SHA-256"

@@ -6,7 +6,6 @@ prove a row are read, a batch at a time.
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, BinaryIO
 
 from .rows import Row
@@ -21,14 +20,16 @@ KINDS = {"index": "int64", "entry": "binary", "leaf": "fixed_size_binary[32]"}
 def reader() -> Any:
     """The module that reads Parquet; None where it is not installed or does not load."""
     try:
-        return import_module("pyarrow.parquet")
+        from pyarrow import parquet  # noqa: PLC0415  see the law above
     except ImportError:
         return None
+    return parquet
 
 
 def rows(parquet: Any, stream: BinaryIO) -> Iterator[Row]:
     """The rows of a part; raises ValueError for another form."""
-    broken = import_module("pyarrow").ArrowException
+    from pyarrow import ArrowException  # noqa: PLC0415
+
     try:
         file = parquet.ParquetFile(stream)
         found = {field.name: str(field.type) for field in file.schema_arrow if field.name in KINDS}
@@ -36,7 +37,7 @@ def rows(parquet: Any, stream: BinaryIO) -> Iterator[Row]:
             raise ValueError(f"columns {KINDS} were expected, {found} came")
         for batch in file.iter_batches(batch_size=BATCH, columns=COLUMNS):
             yield from map(_row, *(batch.column(name).to_pylist() for name in COLUMNS))
-    except (ValueError, OSError, LookupError, NotImplementedError, MemoryError, TypeError, broken) as error:
+    except (ValueError, OSError, LookupError, MemoryError, TypeError, ArrowException) as error:
         said = str(error).partition("\n")[0][:200]
         raise ValueError(f"rows with the columns index, entry and leaf were expected ({said})") from None
 
