@@ -300,6 +300,15 @@ class TestStamps:
         assert stamps._at("Nov  5 09:00:00.25 2026 GMT") == ["-attime", "1793869200"]
         assert stamps._at("unknown") == []
 
+    def test_a_certificate_that_was_not_yet_good_at_the_time_is_refused(self, tmp_path, authority, need):
+        (tmp_path / "data").write_bytes(b"x")
+        (tmp_path / "token").write_bytes(authority.stamp(b"x"))
+        (tmp_path / "roots").write_bytes(authority.chain())
+        command = ["-verify", "-data", "data", "-in", "token", "-CAfile", "roots"]
+        early = stamps._at("Jan  1 00:00:00 2000 GMT")
+        assert stamps._openssl(str(need("openssl")), tmp_path, command)[0]
+        assert not stamps._openssl(str(need("openssl")), tmp_path, [*command, *early])[0]
+
     def test_a_stamp_over_other_bytes_is_named(self, tmp_path, authority):
         files = stamped(authority, **{"tsa/300.tsr": authority.stamp(b"other")})
         told = lines(files, tmp_path)
