@@ -138,6 +138,7 @@ checkpoint              the signed root: name of the log, size, root, signatures
 custody/                who asked for evidence in this matter and took it, with proofs
 openings/               values that records only commit to, where somebody opened them
 tsa/                    what a time-stamp authority confirmed about a signed root
+receipts.vkey           the key of the receipts that services were given
 policy.txt ranges.json  the log's keys, and which sizes each may sign
 manifest.json           the SHA-256 of every other file; manifest.note signs it
 

@@ -1,17 +1,23 @@
 """What the catalogue lists of evidence: making a bundle, and taking it. Both are records of the matter's custody."""
 
 import base64
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 
-from guard.audit import archive, evidence_store, search, search_store, store
+from guard.audit import archive, evidence_store, search, search_store, stamp_store, store
+from guard.audit.anchors import Anchors
 from guard.audit.bundle import Contents, Exhibit, Matter, layout
+from guard.audit.canonical import canonical
 from guard.audit.checkpoint import Checkpoint
 from guard.audit.log import Log
+from guard.audit.reader import Reader
+from guard.audit.row import Row
 from guard.audit.search import Hit
 from guard.audit.trust import Trust
 from guard.catalogue import PLATFORM, Context, Effect, operation
 from guard.db.engine import Store, Tx
-from guard.errors import Conflict, InvalidRequest, NotFound
+from guard.errors import Conflict, Erased, InvalidRequest, InvalidSetting, NotFound
 from guard.settings import Settings
 from guard.wire import audit_evidence as wire
 from guard.wire.model import Attachment
@@ -46,8 +52,10 @@ def create_evidence(ctx: Context, request: wire.CreateEvidence) -> wire.Evidence
             ranges=trust.ranges(tx),
             records=_exhibits(tx, log, hits, head, note),
             custody=_exhibits(tx, log, custody, head, note),
-            stamps=evidence_store.stamps(tx, head.size),
-            documents={archive.VERIFIER: archive.verifier()},
+            openings=_openings(ctx, tx, hits, log.reader(tx), about) if request.open else {},
+            stamps=(stamps := evidence_store.stamps(tx, head.size)),
+            chain=_chain(ctx) if stamps else b"",
+            documents={archive.VERIFIER: archive.verifier(), "receipts.vkey": trust.receipts()},
         )
     sha256 = archive.write(_path(ctx, tenant, about.matter, about.bundle), layout(head, about, contents, log.sign))
     ctx.note(evidence=about.bundle, size=head.size, records=len(hits), sha256=sha256)
@@ -85,6 +93,31 @@ def download_evidence(ctx: Context, request: wire.DownloadEvidence) -> Attachmen
 def _path(ctx: Context, tenant: str, matter: str, evidence: str) -> Path:
     # Tenants, matters and ids are of patterns without a slash that begin with a letter or digit.
     return ctx.part(Settings).home / "evidence" / tenant / matter / f"{evidence}.zip"
+
+
+def _chain(ctx: Context) -> bytes:
+    """The certificates of every authority in the settings; one whose file is gone is left out."""
+    found = b""
+    for authority in ctx.part(Anchors).authorities:
+        with contextlib.suppress(InvalidSetting):
+            found += stamp_store.pem(stamp_store.chain_of(ctx.part(Settings).home / authority.chain))
+    return found
+
+
+def _openings(ctx: Context, tx: Tx, hits: list[Hit], reader: Reader, about: Matter) -> dict[int, bytes]:
+    """The sealed values of the records that have some, as canonical JSON; none where they were erased.
+
+    Each is opened by `records.reveal` itself, so that the requester needs its right and each leaves its own record.
+    """
+    asking, found = replace(ctx, transaction=tx), {}
+    for hit in hits:
+        if not Row.of(hit.idx, reader.entry(hit.idx)).body.get("sealed"):
+            continue
+        asked = {"index": hit.idx, "tenant": about.tenant, "reason": f"evidence {about.bundle}"}
+        with contextlib.suppress(Erased):
+            values = asking.call("records.reveal", asked).openings
+            found[hit.idx] = canonical({one.field: {"nonce": one.nonce, "value": one.value} for one in values})
+    return found
 
 
 def _wanted(tx: Tx, tenant: str, request: wire.CreateEvidence) -> list[Hit]:

@@ -150,6 +150,7 @@ class Exports:
         with self._store.read() as tx:
             policy, ranges = self._trust.policy(tx, job.size), self._trust.ranges(tx)
         files = {"policy.txt": policy.encode(), "ranges.json": ranges, archive.VERIFIER: archive.verifier()}
+        files["receipts.vkey"] = self._trust.receipts()
         if job.format == TILES:
             files["vkey"] = f"{self._log.verifier.encode()}\n".encode()
             with self._store.read() as tx:

@@ -3,8 +3,7 @@
 Law: nothing is signed for the log that ends, since its history is in doubt: what lies behind its last checkpoint is
 kept under `unsigned/` and vouched for by the next log's first record. The directory appears under its name only when
 every file of it is on disk, and the offline verifier, which shares no code with the writer, finds no fault in it. Of
-pruned records the hashes are kept; the verifier takes no log without its first records, so there the exporter's own
-check of entries, leaves and root stands alone.
+pruned records the hashes are kept; since the manifest is not signed either, the verifier is told where the log begins.
 """
 
 import os
@@ -40,12 +39,12 @@ class Keeper:
         if not target.exists():
             shutil.rmtree(temporary, ignore_errors=True)
             _write(temporary, _parts(tx, log, trust, notes))
-            if notes and not log.reader(tx).span.first:
-                _verified(temporary, log.verifier.encode())
+            if notes:
+                _verified(temporary, log.verifier.encode(), log.reader(tx).span.first)
             temporary.rename(target)
             _sync(self._folder)
-        elif notes and not log.reader(tx).span.first:
-            _verified(target, log.verifier.encode())
+        elif notes:
+            _verified(target, log.verifier.encode(), log.reader(tx).span.first)
         return f"log/{name}"
 
 
@@ -56,7 +55,7 @@ def _parts(tx: Tx, log: Log, trust: Trust, notes: list[tuple[int, str]]) -> Iter
     if not notes:
         return iter(rest.items())
     texts = [checkpoint_store.cosigned(tx, at, text).encode() for at, text in notes]
-    rest |= {"ranges.json": trust.ranges(tx)} | dict(stamp_store.documents(tx))
+    rest |= {"ranges.json": trust.ranges(tx), "receipts.vkey": trust.receipts()} | dict(stamp_store.documents(tx))
     entries, policy = reader.entries(first, signed), trust.policy(tx, signed)
     return layout(log.origin, texts, entries, reader.leaves(signed), policy, documents=rest, first=first)
 
@@ -77,8 +76,8 @@ def _write(folder: Path, parts: Iterable[tuple[str, bytes]]) -> None:
         _sync(each)
 
 
-def _verified(folder: Path, vkey: str) -> None:
-    report = verify(folder, vkeys=[vkey])
+def _verified(folder: Path, vkey: str, first: int) -> None:
+    report = verify(folder, vkeys=[vkey], min_index=first)
     if report.faults:
         raise StoreDamaged(
             f"Expected the log that ends to verify, but it has {len(report.faults)} faults, the first: "

@@ -52,6 +52,10 @@ class Trust:
         rows = {row.vkey: {"from_size": row.from_size, "to_size": row.to_size} for row in self._rows(tx)}
         return json.dumps(rows, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
+    def receipts(self) -> bytes:
+        """The receipts.vkey: the key that signs this incarnation's receipts, on a line."""
+        return f"{self._log.receipts.verifier.encode()}\n".encode()
+
     def keys(self, tx: Tx) -> list[VerifierKey]:
         """Every key that this incarnation of the log ever had."""
         return [VerifierKey.decode(row.vkey) for row in self._rows(tx)]

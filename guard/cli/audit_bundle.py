@@ -21,6 +21,9 @@ from guard.errors import InvalidInput
 MatterOption = Annotated[str, typer.Option(help="id of the case, such as INC-2026-014; it stands in the log")]
 IndexOption = Annotated[list[int] | None, typer.Option("--index", help="index of a record; may be given again")]
 SearchOption = Annotated[bool, typer.Option("--search", help="also what the other options find, as guard audit search")]
+OpenOption = Annotated[
+    bool, typer.Option("--open", help="also the values that records only commit to; needs the right")
+]
 OutOption = Annotated[Path, typer.Option(help="the zip file to write; it must not exist")]
 
 
@@ -35,6 +38,7 @@ def bundle(
     out: OutOption,
     index: IndexOption = None,
     by_search: SearchOption = False,
+    open_values: OpenOption = False,
     action: str = "",
     actor: str = "",
     resource: ResourceOption = "",
@@ -51,7 +55,7 @@ def bundle(
     wanted = filter_of(action, actor, resource, outcome, allowed, since, until)
     if wanted and not by_search:
         raise InvalidInput("Expected --search with options that search, got them without; add it.")
-    members = {"matter": matter, "tenant": tenant, "indexes": index or []}
+    members = {"matter": matter, "tenant": tenant, "indexes": index or [], "open": open_values}
     if out.exists():
         raise InvalidInput(f"Expected a new file, got {out}, which is there; choose another name.")
     with session.client() as client:

@@ -19,6 +19,7 @@ class CreateEvidence(Model):
     tenant: AnyTenant = "~"
     indexes: Annotated[list[Index], Field(max_length=MAX_RECORDS)] = Field(default_factory=list)
     search: RecordFilter | None = None
+    open: Annotated[bool, Field(description="Open the records' sealed values too; needs records.reveal.")] = False
 
 
 class EvidenceView(Model):

@@ -7,7 +7,9 @@ import io
 import json
 import re
 
+import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pyarrow import parquet
 
 from guard.audit import note, tree
 from guard.audit.canonical import b64u, commitment
@@ -129,6 +131,20 @@ def _csv(rows):
     return out.getvalue().encode()
 
 
+def _parquet(rows, **kinds):
+    kinds = {"index": pa.int64(), "n": pa.int64(), "entry": pa.binary(), "leaf": pa.binary(32)} | kinds
+    columns = {
+        "index": [row[0] for row in rows],
+        "n": [0 for _ in rows],
+        "entry": [row[1] for row in rows],
+        "leaf": [base64.b64decode(row[2]) for row in rows],
+    }
+    out = io.BytesIO()
+    table = pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items() if kind is not None})
+    parquet.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
 ROWS = {"jsonl": _jsonl, "rfc5424": _rfc5424, "ocsf": _ocsf, "cef": _cef}
 
 
@@ -137,7 +153,7 @@ def part_of(form, rows):
     told = [(index, entry, base64.b64encode(tree.leaf_hash(entry))) for index, entry in rows]
     if form == "csv":
         return _csv(told)
-    return b"".join(ROWS[form](*row) for row in told) if form in ROWS else b"PAR1" + canonical(len(told))
+    return b"".join(ROWS[form](*row) for row in told) if form in ROWS else _parquet(told)
 
 
 def leaf_tiles(leaves):

@@ -162,6 +162,8 @@ def test_a_pruned_log_is_kept_with_its_hashes(tmp_path, anchor):
     bundle = folder / "tile" / "entries" / "002.p" / str(size - first)
     assert decode_bundle(bundle.read_bytes()) == kept[: size - first]
     assert len(list(folder.glob("unsigned/*"))) == first + len(kept) - size
+    report = verify(folder, min_index=first)
+    assert (report.faults, report.min_index, report.counts["pruned"]) == ([], first, first)
 
 
 def test_keys_that_were_rotated_go_on_as_they_were(tmp_path, anchor):

@@ -2,12 +2,14 @@
 
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 
 from guard.audit import stamp_store
 from guard.audit.anchor_settings import Authority
 from guard.audit.rounds import Rounds
+from guard.audit.verifier.command import verify
 from guard.catalogue import PLATFORM
 from guard.errors import Conflict, InvalidSetting, NotFound, Unreachable, VerificationFailed
 from tests.audit.authority import AuthorityServer
@@ -175,3 +177,16 @@ def test_a_stamp_is_listed_and_does_not_count_against_a_rollback(place):
     assert (listed.kind, listed.counts) == ("rfc3161:local", False)
     assert "own database" in listed.remark
     assert listed.time_us
+
+
+def test_a_bundle_carries_the_stamp_with_its_chain(place, authority):
+    auditor = place.hire(PLATFORM, "user:local|auditor", "role:auditor")
+    place.call("actors.whoami", place.hire("acme", "user:local|ana", "role:support"))
+    place.call("checkpoints.publish")
+    place.call("checkpoints.stamp", authority="local")
+    index = place.call("records.list", auditor, tenant="acme").data[0].index
+    view = place.call("evidence.create", auditor, matter="case-1", tenant="acme", indexes=[index])
+    path = place.call("evidence.download", auditor, matter="case-1", evidence=view.id, tenant="acme").path
+    for options in ({}, {"tsa_ca": authority.chain.read_bytes()}):
+        report = verify(Path(path), **options)
+        assert (report.faults, report.counts["stamps"], report.unchecked) == ([], 1, [])

@@ -44,6 +44,7 @@ COUNTS = {
     "cosignatures": 0,
     "openings": 0,
     "stamps": 0,
+    "pruned": 0,
 }
 
 

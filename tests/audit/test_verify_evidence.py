@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from guard.audit import tree
 from guard.audit.canonical import b64u, commitment
 from guard.audit.verifier import evidence as checks
+from guard.audit.verifier import stamps
 from guard.audit.verifier.command import main, verify
 from tests.audit.building import STRANGER, VKEY, entries_of, files_of, record, write
 from tests.audit.layouts import (
@@ -262,6 +263,51 @@ class TestStamps:
         assert (report.faults, report.counts["stamps"], report.unchecked) == ([], 1, [])
         assert main([str(folder)]) == 0
         assert "time-stamped tsa/300.tsr: " in capsys.readouterr().out
+
+    def test_a_root_from_elsewhere_is_trusted_alone(self, tmp_path, authority, need, tmp_path_factory, capsys):
+        other = Authority(need("openssl"), tmp_path_factory.mktemp("other"))
+        folder = write(tmp_path / "bundle", stamped(authority).items())
+        (tmp_path / "ca.pem").write_bytes(authority.chain())
+        assert main([str(folder), "--tsa-ca", str(tmp_path / "ca.pem")]) == 0
+        assert ", under the given certificate" in capsys.readouterr().out
+        assert main([str(folder)]) == 0
+        assert ", under a certificate that lies in the bundle: pass --tsa-ca" in capsys.readouterr().out
+        (tmp_path / "ca.pem").write_bytes(other.chain())
+        assert main([str(folder), "--tsa-ca", str(tmp_path / "ca.pem")]) == 7
+        assert "FAULT tsa/300.tsr: openssl ts does not accept it: " in capsys.readouterr().out
+
+    def test_a_forger_with_an_authority_of_his_own_is_told_by_the_given_root(
+        self, tmp_path, authority, need, tmp_path_factory
+    ):
+        forger = Authority(need("openssl"), tmp_path_factory.mktemp("forger"))
+        files = stamped(forger)
+        assert lines(files, tmp_path / "a") == []
+        told = lines(files, tmp_path / "b", tsa_ca=authority.chain())
+        assert told[0].startswith("tsa/300.tsr: openssl ts does not accept it: ")
+
+    def test_without_a_certificate_it_says_not_checked(self, tmp_path, authority):
+        files = stamped(authority)
+        content = json.loads(files["manifest.json"])
+        del files["tsa/chain.pem"], content["files"]["tsa/chain.pem"]
+        files |= signed_manifest(content)
+        report = verify(write(tmp_path, files.items()))
+        told = ["tsa/300.tsr: no certificate of a time-stamp authority is here, pass one with --tsa-ca"]
+        assert (report.faults, report.stamps, report.unchecked) == ([], [], told)
+        assert verify(tmp_path, tsa_ca=authority.chain()).counts["stamps"] == 1
+
+    def test_certificates_count_as_of_the_time_of_the_stamp(self):
+        assert stamps._at("Nov 25 09:00:00 2026 GMT") == ["-attime", "1795597200"]
+        assert stamps._at("Nov  5 09:00:00.25 2026 GMT") == ["-attime", "1793869200"]
+        assert stamps._at("unknown") == []
+
+    def test_a_certificate_that_was_not_yet_good_at_the_time_is_refused(self, tmp_path, authority, need):
+        (tmp_path / "data").write_bytes(b"x")
+        (tmp_path / "token").write_bytes(authority.stamp(b"x"))
+        (tmp_path / "roots").write_bytes(authority.chain())
+        command = ["-verify", "-data", "data", "-in", "token", "-CAfile", "roots"]
+        early = stamps._at("Jan  1 00:00:00 2000 GMT")
+        assert stamps._openssl(str(need("openssl")), tmp_path, command)[0]
+        assert not stamps._openssl(str(need("openssl")), tmp_path, [*command, *early])[0]
 
     def test_a_stamp_over_other_bytes_is_named(self, tmp_path, authority):
         files = stamped(authority, **{"tsa/300.tsr": authority.stamp(b"other")})

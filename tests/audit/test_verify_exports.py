@@ -3,11 +3,14 @@
 import base64
 import hashlib
 import json
+import sys
 import zipfile
 
+import pyarrow as pa
 import pytest
 
 from guard.audit.verifier.command import main, verify
+from tests.audit import layouts
 from tests.audit.building import (
     KEY,
     ORIGIN,
@@ -33,7 +36,7 @@ from tests.audit.layouts import (
     tiles_log,
 )
 
-TEXT_FORMATS = (*ROWS, "csv")
+FORMATS = (*ROWS, "csv", "parquet")
 
 
 def lines(files, folder, **options):
@@ -55,14 +58,14 @@ def with_part(files, number, data, **claims):
 
 
 class TestGoodExports:
-    @pytest.mark.parametrize("form", TEXT_FORMATS)
-    def test_every_row_of_a_text_format_is_checked(self, tmp_path, form):
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_every_row_of_a_format_is_checked(self, tmp_path, form):
         report = verify(write(tmp_path, export(entries_of(600), form).items()))
         assert report.faults == []
         assert (report.kind, report.size, report.unchecked) == ("export", 600, [])
         assert (report.counts["parts"], report.counts["rows"], report.counts["records"]) == (3, 600, 600)
 
-    @pytest.mark.parametrize("form", TEXT_FORMATS)
+    @pytest.mark.parametrize("form", FORMATS)
     def test_whatever_stands_in_a_record_its_exact_bytes_are_found(self, tmp_path, form):
         texts = [
             '","index":5,"leaf":"',
@@ -77,10 +80,25 @@ class TestGoodExports:
         report = verify(write(tmp_path, export(entries, form).items()))
         assert (report.faults, report.counts["rows"]) == ([], len(texts))
 
-    def test_parquet_says_what_is_not_looked_into(self, tmp_path, capsys):
+    def test_parquet_without_pyarrow_says_what_is_not_looked_into(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
         folder = write(tmp_path, export(entries_of(300), "parquet").items())
         assert main([str(folder)]) == 0
-        assert "not checked: parquet: rows are not looked into" in capsys.readouterr().out
+        told = "not checked: parquet: rows are not looked into, pyarrow is not installed; parts, their SHA-256"
+        assert told in capsys.readouterr().out
+        assert verify(folder).counts["rows"] == 0
+
+    def test_a_parquet_part_in_a_zip_is_read_too(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "export.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in export(entries_of(300), "parquet").items():
+                archive.writestr(name, data)
+        report = verify(tmp_path / "export.zip")
+        assert (report.faults, report.counts["rows"], report.unchecked) == ([], 300, [])
+
+    def test_an_unknown_format_says_so(self, tmp_path):
+        report = verify(write(tmp_path, changed(export(entries_of(3), "jsonl"), format="avro").items()))
+        assert report.faults == []
+        assert report.unchecked[0].startswith("avro: rows are not looked into, no reader for this format")
 
     @pytest.mark.parametrize("size", [0, 1, 255, 256, 257])
     def test_every_size(self, tmp_path, size):
@@ -153,7 +171,7 @@ class TestParts:
             "parts/00009.jsonl: is no file of a log of size 300, and no manifest vouches for it"
         ]
 
-    @pytest.mark.parametrize("form", [*TEXT_FORMATS, "parquet"])
+    @pytest.mark.parametrize("form", FORMATS)
     def test_a_changed_part_is_named(self, tmp_path, form):
         files = export(entries_of(300), form)
         path = f"parts/00001.{SUFFIXES[form]}"
@@ -227,7 +245,7 @@ class TestRows:
     def rewritten(self, rows, form="jsonl", **claims):
         return with_part(export(self.entries, form), 0, part_of(form, rows), **claims)
 
-    @pytest.mark.parametrize("form", TEXT_FORMATS)
+    @pytest.mark.parametrize("form", FORMATS)
     def test_a_changed_entry_is_named_with_its_index(self, tmp_path, form):
         rows = [(at, self.entries[at].replace(b"n1.7", b"n9.9") if at == 17 else self.entries[at]) for at in range(256)]
         told = lines(self.rewritten(rows, form), tmp_path)
@@ -237,7 +255,7 @@ class TestRows:
             f"{path}: row of record 17 names another leaf hash than the tree has",
         ]
 
-    @pytest.mark.parametrize("form", TEXT_FORMATS)
+    @pytest.mark.parametrize("form", FORMATS)
     def test_a_missing_record_is_a_hole_with_its_bounds(self, tmp_path, form):
         rows = [(at, self.entries[at]) for at in range(256) if at not in {40, 41}]
         told = lines(self.rewritten(rows, form, matched=254), tmp_path)
@@ -286,6 +304,13 @@ class TestRows:
             ("csv", lambda data: data.replace(b"0,0,", b"zero,0,", 1)),
             ("csv", lambda data: b""),
             ("csv", lambda data: data + b'7,"'),
+            ("parquet", lambda data: data[4:]),
+            ("parquet", lambda data: data[:-9]),
+            ("parquet", lambda data: b""),
+            ("parquet", lambda data: b"PAR1" * 100),
+            ("parquet", lambda data: data[:40] + bytes(200) + data[240:]),
+            ("parquet", lambda data: layouts._parquet([], leaf=None)),
+            ("parquet", lambda data: layouts._parquet([(0, b"x", base64.b64encode(bytes(32)))], index=pa.int32())),
         ],
     )
     def test_a_part_of_another_form_is_named(self, tmp_path, form, spoil):

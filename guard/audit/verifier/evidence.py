@@ -31,6 +31,7 @@ class Evidence:
 
     def run(self) -> None:
         """Check every record, then what speaks of records."""
+        self.reading.complete = False
         names = sorted(self.files.below("records/", "custody/"), key=lambda name: (len(name), name))
         for name in names:
             if found := RECORD(name):
@@ -49,6 +50,7 @@ class Evidence:
             return
         if self.reading.read(proof, lambda at, text: self._proved(at, text, index, raw)):
             self.report.counts["proofs"] += 1
+        self.reading.watch.see(index, [raw])
         try:
             self.bodies[index] = record_of(raw.decode())[0]
         except (ValueError, RecursionError) as error:

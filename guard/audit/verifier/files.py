@@ -7,6 +7,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -91,6 +92,16 @@ class Files:
                     yield line
         except UNREADABLE as error:
             self._unreadable(name, error)
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[BinaryIO]:
+        """A file that can be sought in; raises ValueError if it cannot be read."""
+        self.unread.discard(name)
+        try:
+            with self._open(name) as found:
+                yield found
+        except UNREADABLE as error:
+            raise ValueError(f"the file cannot be read ({type(error).__name__})") from None
 
     def digest(self, name: str) -> tuple[str, int]:
         """SHA-256 in hex and length of a file; of what could be read of it, if there is a fault."""

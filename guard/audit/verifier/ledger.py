@@ -16,6 +16,8 @@ class Ledger:
 
     def __init__(self, report: Report) -> None:
         self.report, self.add, self.shapes = report, report.add, Shapes()
+        self.skipped, self.after = 0, ""  # how many records are gone, and the file that comes after them
+        self.starts = dict[bytes, int]()  # the first number of each tenant there
         self.next, self.intents = dict[bytes, int](), dict[bytes, bool]()  # number per tenant; id: whether it is open
 
     def read(self, entries: Sequence[bytes], indexes: Sequence[int], path: str) -> None:
@@ -29,7 +31,18 @@ class Ledger:
 
     def count(self) -> None:
         """Put what was found into the report."""
+        missing = sum(self.starts.values())
+        if self.skipped and not self.report.counts["since"] and missing > self.skipped:
+            told = f"numbers of {missing} records are missing at its begin, but {self.skipped} records lie before it"
+            self.add(self.after, f"{told}: more were removed", self.skipped)
         self.report.counts |= {"tenants": len(self.next), "open_intents": sum(self.intents.values())}
+
+    def skip(self, count: int, path: str) -> None:
+        """The first *count* records are gone: numbers go on anywhere, and outcomes may be of intents among them."""
+        if count > self.skipped:
+            self.skipped, self.after = count, path
+            self.next.clear()
+            self.starts.clear()
 
     def _each(self, entries: Sequence[bytes], indexes: Sequence[int], path: str) -> None:
         """Parse every record of a bundle in which something is wrong, and name it."""
@@ -47,7 +60,14 @@ class Ledger:
             self._close(row, index, path)
 
     def _start(self, tenant: bytes, n: bytes) -> int:
-        return self.next.get(tenant, int(n) if self.report.counts["since"] else 0)  # `since` hides earlier numbers
+        if tenant in self.next:
+            return self.next[tenant]
+        if not self._cut():
+            return 0
+        return self.starts.setdefault(tenant, int(n))  # the first of a bundle comes first, whichever way it is read
+
+    def _cut(self) -> bool:
+        return bool(self.skipped or self.report.counts["since"])  # pruning and `since` hide earlier numbers
 
     def _dense(self, numbers: dict[bytes, list[bytes]]) -> bool:
         """Take the numbers at once if they are the next ones of each tenant; do nothing if one is not."""
@@ -69,7 +89,7 @@ class Ledger:
         if bool(intent) != (row.phase in {b"outcome", b"unknown", b"late"}):
             return "must name an intent if it closes one, and not otherwise"
         known, self.intents[intent or row.id] = self.intents.get(intent), not intent
-        if intent and known is None and not self.report.counts["since"]:
+        if intent and known is None and not self._cut():
             return f"closes the intent {intent.decode()}, which was not logged before it"
         again = known is False and row.phase != b"late"
         return f"is a second outcome of the intent {intent.decode()}" if again else ""

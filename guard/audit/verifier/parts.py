@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from . import columns
 from .ledger import Ledger
 from .reading import Reading
 from .rows import READERS, Row
@@ -40,18 +41,25 @@ class Parts:
         self.leaves, self.ledger = Leaves(reading), Ledger(reading.report)
         manifest = reading.manifest
         self.format, self.parts = manifest.get("format"), manifest["parts"]
-        self.complete = manifest.get("matched") == reading.head.size
+        self.parquet = columns.reader() if self.format == columns.FORMAT else None
+        self.readable = self.parquet is not None or self.format in READERS
+        self.least = reading.report.min_index
+        self.complete = not manifest.get("filter") or manifest.get("matched") == reading.head.size
         # A tenant's numbers are dense, so an export of one tenant can be checked for holes; no other filter can.
         self.dense = self.complete or set(manifest.get("filter") or {}) == {"tenant"}
+
+        reading.complete = self.complete
 
     def run(self) -> None:
         """Check the list of parts and then each part."""
         if type(self.parts) is not list or not all(map(_is_part, self.parts)):
             self.add("manifest.json", f"a list of parts, each with {', '.join(PART)}, was expected")
             return
-        if self.format not in READERS:
-            told = f"{self.format}: rows are not looked into; parts, their SHA-256 and the tree are checked"
+        if not self.readable:
+            why = "pyarrow is not installed" if self.format == columns.FORMAT else "no reader for this format"
+            told = f"{self.format}: rows are not looked into, {why}; parts, their SHA-256 and the tree are checked"
             self.reading.report.unchecked.append(told)
+            self.reading.complete = False
         self._ranges()
         for part in self.parts:
             self._part(part)
@@ -81,7 +89,7 @@ class Parts:
         if found != (part["sha256"], part["bytes"]):
             lines = f"{part['bytes']} bytes with SHA-256 {part['sha256'][:16]}... were expected, {found[1]} came"
             self.add(path, f"{lines}: the part was changed or cut", part["first"])
-        if self.format not in READERS or path not in self.reading.files.names:
+        if not self.readable or path not in self.reading.files.names:
             return
         count = self._rows(part)
         if count != part["matched"]:
@@ -96,15 +104,25 @@ class Parts:
             if not least <= row.index < part["last"] or row.index >= self.reading.head.size:
                 self.add(path, f"row {count} is of record {row.index}, out of order or of its part", row.index)
                 continue
-            if self.complete and row.index != least:
-                self.add(path, f"records {least} to {row.index - 1} are missing", least)
+            if row.index >= self.least > self.ledger.skipped:
+                self._numbers(group, path)
+                self.ledger.skip(self.least, path)
+            self._hole(path, least, row.index)
             self._leaf(path, row)
+            self.reading.watch.see(row.index, [row.entry])
             least = row.index + 1
             group[row.index] = row.entry
             if len(group) == GROUP:
                 self._numbers(group, path)
         self._numbers(group, path)
+        if count == part["matched"]:
+            self._hole(path, least, min(part["last"], self.reading.head.size))
         return count
+
+    def _hole(self, path: str, least: int, index: int) -> None:
+        least = max(least, self.least)  # what is below was pruned
+        if self.complete and least < index:
+            self.add(path, f"records {least} to {index - 1} are missing", least)
 
     def _numbers(self, group: dict[int, bytes], path: str) -> None:
         if self.dense:
@@ -121,15 +139,15 @@ class Parts:
             self.add(path, f"row of record {row.index} names another leaf hash than the tree has", row.index)
 
     def _read(self, path: str) -> Iterator[Row]:
-        rows = READERS[self.format](self.reading.files.lines(path))
-        while True:
-            try:
-                yield next(rows)
-            except StopIteration:
-                return
-            except ValueError as error:
-                self.add(path, error)
-                return
+        files = self.reading.files
+        try:
+            if self.format == columns.FORMAT:
+                with files.stream(path) as stream:
+                    yield from columns.rows(self.parquet, stream)
+            else:
+                yield from READERS[self.format](files.lines(path))
+        except ValueError as error:
+            self.add(path, error)
 
 
 def check_parts(reading: Reading) -> None:

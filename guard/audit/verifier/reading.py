@@ -11,6 +11,7 @@ from .files import Files
 from .notes import Head
 from .report import Report
 from .trust import Opened, Trust
+from .watching import Watch
 
 
 class Reading:
@@ -19,6 +20,10 @@ class Reading:
     def __init__(self, files: Files, report: Report, trust: Trust) -> None:
         self.files, self.report, self.add, self.trust = files, report, report.add, trust
         self.vouched, self.manifest, self.head = set[str](), dict[str, Any](), Head("", 0, b"")
+        self.given_min_index, self.tsa_ca = 0, b""  # known from elsewhere
+        self.watch, self.signed, self.complete = Watch(), False, True  # is the manifest signed; was every record read
+        self.dated = list[tuple[int, int]]()  # size and time (us) of checkpoints that somebody dated
+        self.promised, self.led_to = list[Head](), set[Head]()  # heads that a later log names, and those found here
 
     def read(self, name: str, parse: Callable[[str, str], Any], data: bytes = b"") -> Any:
         """What a text file says, or None; whatever is wrong with it is a fault."""
@@ -34,6 +39,8 @@ class Reading:
         opened = self.trust.open(text, vouched=name in self.vouched)
         if self.head.origin and opened.head.origin != self.head.origin:
             raise ValueError(f"a checkpoint of {self.head.origin} was expected, not of {opened.head.origin}")
+        if opened.time:
+            self.dated.append((opened.head.size, opened.time * 1_000_000))
         return opened
 
     def believe(self, opened: Opened) -> None:

@@ -5,11 +5,11 @@ Law: what an attacker wrote into a name can neither forge a second line of the r
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_FAULTS = 1000  # more tell nothing new
 COUNTED = ("records", "tenants", "open_intents", "checkpoints", "proofs", "manifest", "since")
-COUNTED_TOO = ("parts", "rows", "cosignatures", "openings", "stamps")  # shown where there are any
+COUNTED_TOO = ("parts", "rows", "cosignatures", "openings", "stamps", "pruned")  # shown where there are any
 
 Progress = Callable[[int, int], None]
 
@@ -39,7 +39,9 @@ class Report:
     """What was checked and found; `signers` are the log keys whose signature on `checkpoint` is good.
 
     `kind` is log, export or evidence; `stamps` are the times that others vouch for; `unchecked` names what could not be
-    looked at, with the reason.
+    looked at, with the reason. Entries below `min_index` were pruned, and `vouched` is who says so.
+    `replaced` are the heads that the first record says this log replaced, `follows` the copy that has one of them.
+    `receipts` are the verdicts on receipts.
     """
 
     path: str
@@ -52,6 +54,11 @@ class Report:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED + COUNTED_TOO, 0))
     stamps: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    min_index: int = 0
+    vouched: list[str] = field(default_factory=list)
+    replaced: list[dict[str, Any]] = field(default_factory=list)
+    follows: str = ""
+    receipts: list[dict[str, Any]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, path: str, detail: object, at: int | None = None) -> None:

@@ -3,12 +3,17 @@
 Law: every byte is vouched for by the signed root, a signature or the manifest, or named as a fault.
 """
 
+import base64
+
 from .evidence import check_evidence
+from .incarnation import first_name
+from .lineage import reached
 from .manifest import check_manifest, read_manifest
 from .notes import Head, parse_vkey
 from .parts import check_parts
 from .policy import is_bare, parse_policy, parse_ranges
 from .proofs import parse_proof
+from .pruning import judge_pruning
 from .reading import Reading
 from .report import Progress
 from .walk import Walk
@@ -29,10 +34,11 @@ class Run:
             return
         reading.believe(opened)
         check_manifest(reading)
-        walk = Walk(self.files, self.report, reading.head, bare=self.report.kind == "export")
+        walk = Walk(self.files, self.report, reading.head, reading.watch, bare=self.report.kind == "export")
         if since and (older := reading.read("--since", lambda name, text: self._older(walk, name, text), since)):
             self.report.counts["since"] = older.size
         self._bodies(walk, progress)
+        self._lineage()
         for name in sorted(item for item in self.files.unread if not (since and item.startswith("tile/"))):
             what = "an evidence bundle" if self.report.kind == "evidence" else f"a log of size {reading.head.size}"
             reading.add(name, f"is no file of {what}, and no manifest vouches for it")
@@ -62,7 +68,23 @@ class Run:
             check_parts(self.reading)
         for name in self.files.below("proofs/"):
             self.reading.read(name, lambda name, text: self._proof(walk, name, text))
+        near = [head for head in self.reading.promised if head.origin == self.reading.head.origin]
+        for head in near:
+            if head.size <= self.report.size:
+                walk.promise(head)
         walk.run(progress)
+        judge_pruning(self.reading)
+        beyond = [head for head in near if head.size > self.report.size]
+        self.reading.led_to = walk.matched & set(near) | reached(self.files, walk.levels, self.report.size, beyond)
+
+    def _lineage(self) -> None:
+        """Say what the first record, which the root vouches for, says of the log before this one."""
+        report, watch = self.report, self.reading.watch
+        for origin, size, root in watch.replaced:
+            report.replaced.append({"origin": origin, "size": size, "root": base64.b64encode(root).decode()})
+        if not watch.first and first_name(report.origin) != report.origin:
+            told = "the log before this one: record 0, which names it, is not here"
+            report.unchecked.append(told)
 
     def _policy(self, name: str, text: str) -> None:
         if not is_bare(text) and name not in self.reading.vouched:
@@ -76,6 +98,7 @@ class Run:
 
     def _vkey(self, _: str, text: str) -> None:
         label, material = parse_vkey(text.removesuffix("\n"))
+        self.reading.trust.follow(label.rpartition("+")[0])
         if self.reading.trust.logs.get(label) != material:
             raise ValueError("a key of the log that policy.txt names was expected")
 

@@ -5,8 +5,10 @@ is a fault unless a manifest vouches for its bytes. Without keys from elsewhere 
 No I/O.
 """
 
+from hashlib import sha256
 from typing import NamedTuple
 
+from .incarnation import first_name
 from .notes import ED25519, Head, Note, holds, parse_checkpoint, parse_manifest_note
 from .policy import Policy, Range
 
@@ -17,6 +19,7 @@ class Opened(NamedTuple):
     head: Head
     signers: list[str]
     cosigners: list[str]
+    time: int = 0  # POSIX seconds, the latest that a witness or the log's ML-DSA key states; 0 if none does
 
 
 class Trust:
@@ -41,16 +44,23 @@ class Trust:
     def open(self, text: str, *, vouched: bool) -> Opened:
         """The head of a checkpoint that a key of its log signed; raises ValueError for any other."""
         note = parse_checkpoint(text)
+        self.follow(note.head.origin)
         signers, cosigners = self._signed(note, self.policy.keys | self.logs, vouched=vouched)
         if not signers:
             raise ValueError("a signature by a known key of the log itself was expected, none came")
         for label in signers:
             self._in_range(label, note.head.size)
-        return Opened(note.head, signers, cosigners)
+        timed = {
+            label for label, key in (self.logs | dict(self.policy.witnesses.values())).items() if key[0] != ED25519
+        }
+        counted = {*signers, *cosigners} & timed
+        times = [int.from_bytes(one.signature[:8]) for one in note.lines if one.label in counted]
+        return Opened(note.head, signers, cosigners, max(times, default=0))
 
     def open_manifest(self, text: str, origin: str, size: int) -> str:
         """The SHA-256 in hex that a manifest note signs; raises ValueError unless a key of the log signed it."""
         note = parse_manifest_note(text)
+        self.follow(note.head.origin)
         keys = {label: key for label, key in self.logs.items() if key[0] == ED25519}
         signers, _ = self._signed(note, keys, vouched=False)
         if note.head.origin != origin or not signers or (self.given and not self.given.keys() & set(signers)):
@@ -58,6 +68,22 @@ class Trust:
         for label in signers:
             self._in_range(label, size)
         return note.digest
+
+    def follow(self, origin: str) -> None:
+        """Know the keys from elsewhere under the name of this incarnation too: a fork keeps keys and changes names."""
+        for known in (self.given, self.policy.logs if self.fixed else {}):
+            for label, material in list(known.items()):
+                name = label.rpartition("+")[0]
+                if name != origin and first_name(name) == first_name(origin):
+                    known[self._renamed(label, origin, material)] = material
+        self.logs |= self.given | self.policy.logs
+
+    def _renamed(self, label: str, origin: str, material: bytes) -> str:
+        own_id = sha256(origin.encode() + b"\n" + material).hexdigest()[:8]
+        other = f"{origin}+{own_id}"
+        if self.fixed_ranges and self.ranges and other not in self.ranges and label in self.ranges:
+            self.ranges[other] = Range(0, self.ranges[label].last)
+        return other
 
     def _signed(self, note: Note, keys: dict[str, bytes], *, vouched: bool) -> tuple[list[str], list[str]]:
         witnesses = dict(self.policy.witnesses.values())

@@ -9,29 +9,36 @@ from hashlib import sha256
 from .files import Files
 from .ledger import Ledger
 from .notes import Head
+from .pruning import approved
 from .report import MAX_FAULTS, Fault, Progress, Report
 from .tree import EMPTY, HASH, LEVELS, MAX_BUNDLE, WIDTH, leaf_hash, root_of, tile_path, unframe
+from .watching import Watch
 
 
 class Walk:
     """One pass over a log of the size of `head`; with `bare`, over leaf hashes alone, as exports have them."""
 
-    def __init__(self, files: Files, report: Report, head: Head, *, bare: bool = False) -> None:
+    def __init__(self, files: Files, report: Report, head: Head, watch: Watch, *, bare: bool = False) -> None:
+        self.watch, self.matched = watch, set[Head]()
         self.files, self.report, self.add, self.head, self.bare = files, report, report.add, head, bare
-        self.ledger = Ledger(report)
+        self.ledger, self.approved = Ledger(report), 0
         self.wanted = dict[int, list[tuple[Head, str]]]()
         self.levels: list[list[bytes]] = [[] for _ in range(LEVELS)]
         self.if_good, self.if_bad = list[Fault](), list[Fault]()  # faults if the tree gives the signed root, or not
 
-    def promise(self, older: Head, path: str) -> None:
-        """Compare the root of an earlier checkpoint when the tree has grown to its size."""
+    def _gone(self, n: int, path: str) -> bool:
+        """Was this bundle pruned? One below the minimum index may be there: the log may be pruned during an export."""
+        return n * WIDTH < self.report.min_index and path not in self.files.names
+
+    def promise(self, older: Head, path: str = "") -> None:
+        """Compare the root of an earlier checkpoint when the tree has grown to its size; a path is to blame."""
         self.wanted.setdefault((older.size - 1) // WIDTH, []).append((older, path))
 
     def leaf(self, index: int) -> bytes:
         """The leaf hash of one entry, made anew where the entry is there; empty if it cannot be read."""
         n, at = divmod(index, WIDTH)
         width = min(WIDTH, self.head.size - n * WIDTH)
-        if self.bare:
+        if self.bare or self._gone(n, tile_path("entries", n, width)):
             return self._stored(tile_path(0, n, width))[at * HASH : at * HASH + HASH]
         data = self.files.read(tile_path("entries", n, width), MAX_BUNDLE)
         return leaf_hash(b"".join(unframe(data or b"", WIDTH)[0][at : at + 1]))
@@ -63,6 +70,8 @@ class Walk:
         source = "leaf hashes" if self.bare else "entries"
         other = [Fault("checkpoint", f"the {source} give another root: some were replaced or cut")]
         good = root_of(*self.levels) == self.head.root
+        if good and self.approved >= self.report.min_index > 0:
+            self.report.vouched.append("the log's own record of prunes.approve")
         early, late = (self.if_good, []) if good else (self.if_bad, [] if self.if_bad else other)
         self.report.faults = [*early, *self.report.faults, *late][:MAX_FAULTS]
 
@@ -81,7 +90,7 @@ class Walk:
     def _bundle(self, n: int, width: int) -> None:
         tile, first = tile_path(0, n, width), n * WIDTH
         stored = self._stored(tile)
-        leaves = [] if self.bare else self._leaves(n, width, stored)
+        leaves = self._hashed(n, width, stored)
         if b"".join(leaves) != stored:
             hashes = [stored[at : at + HASH] for at in range(0, len(stored), HASH)]
             leaves += hashes[len(leaves) :] or [EMPTY] * (width - len(leaves))
@@ -97,6 +106,17 @@ class Walk:
             self.levels[level + 1].append(root_of(self.levels[level]))
             self.levels[level], level = [], level + 1
 
+    def _hashed(self, n: int, width: int, stored: bytes) -> list[bytes]:
+        """The leaf hashes of a bundle made anew; as they are stored where there are no entries."""
+        path = tile_path("entries", n, width)
+        if not self.bare and not self._gone(n, path):
+            return self._leaves(n, width, stored)
+        if not self.bare:
+            last = n * WIDTH + width
+            self.report.counts["pruned"] += width
+            self.ledger.skip(last, tile_path("entries", n + 1, min(WIDTH, self.head.size - last)))
+        return [stored[at : at + HASH] for at in range(0, len(stored), HASH)]
+
     def _leaves(self, n: int, width: int, stored: bytes) -> list[bytes]:
         """The leaf hashes of a bundle's entries, up to where the bundle breaks."""
         path, first = tile_path("entries", n, width), n * WIDTH
@@ -109,6 +129,9 @@ class Walk:
             del entries[good:], leaves[good:]
             self.add(path, f"{width} entries and no more were expected, it breaks at {first + good}", first + good)
         self.report.counts["records"] += len(entries)
+        self.watch.see(first, entries)
+        if self.report.min_index:
+            self.approved = max(self.approved, approved(entries))
         self.ledger.read(entries, range(first, first + len(entries)), path)
         return leaves
 
@@ -127,7 +150,12 @@ class Walk:
                 self.add(path, f"hash {at} is not the root of {below}: one of the two was changed", at)
 
     def _promised(self, n: int, least: int) -> None:
-        for (_, size, root), path in self.wanted.get(n, ()):
-            if size >= least and root_of(self.levels[0][: size - n * WIDTH], *self.levels[1:]) != root:
+        for older, path in self.wanted.get(n, ()):
+            size, root = older.size, older.root
+            if size < least:
+                continue
+            if root_of(self.levels[0][: size - n * WIDTH], *self.levels[1:]) == root:
+                self.matched.add(older)
+            elif path:
                 text = f"signs another root than the first {size} entries give: it is no earlier state of this log"
                 self.if_good.append(Fault(path, text, size))
