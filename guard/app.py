@@ -50,7 +50,7 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
-from guard.audit import anchor_settings, anchor_store, checkpoint_store, sink_store
+from guard.audit import anchor_settings, anchor_store, checkpoint_store, sink_store, stolen_store
 from guard.audit import store as audit_store
 from guard.audit.anchor import incarnation
 from guard.audit.anchor_store import AnchorFile
@@ -262,6 +262,7 @@ def _signing(
     log.load(tx, clock())
     anchors.standing.move(Phase.RECOVERING)
     anchors.publics = frozenset(checkpoint_store.ed25519_keys(tx))
+    anchors.stolen = stolen_store.publics(tx)
     log.anchors = anchors
     log.recover(tx, clock())
     publication = Publication(log, settings.checkpoint_seconds)
@@ -316,7 +317,7 @@ def _log_keys(settings: Settings, hierarchy: Hierarchy) -> LogKeys:
 
 def _log(settings: Settings, hierarchy: Hierarchy, keys: LogKeys, tx: Tx, at_us: int) -> Log:
     """The log with its keys, not loaded."""
-    seed = bytes(hierarchy.system_secret(tx, "receipt_key", 32, at_us).expose())
+    seed = bytes(hierarchy.system_secret(tx, stolen_store.receipt_secret(tx), 32, at_us).expose())
     receipts = Ed25519PrivateKey.from_private_bytes(seed)
     log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home))
     if incarnation(origin := audit_store.read_origin(tx), log.first):
