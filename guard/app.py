@@ -27,6 +27,7 @@ import guard.audit.checkpoint_operations
 import guard.audit.erasure_operations
 import guard.audit.evidence_operations
 import guard.audit.export_operations
+import guard.audit.flood_operations
 import guard.audit.hold_operations
 import guard.audit.operations
 import guard.audit.prune_operations
@@ -58,6 +59,7 @@ from guard.audit.anchors import Anchors
 from guard.audit.courier import Courier
 from guard.audit.export_work import Exports
 from guard.audit.files import FOLDER, Files
+from guard.audit.floods import Floods
 from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
 from guard.audit.publication import Publication
@@ -102,6 +104,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.audit.erasure_operations,
     guard.audit.evidence_operations,
     guard.audit.export_operations,
+    guard.audit.flood_operations,
     guard.audit.hold_operations,
     guard.audit.operations,
     guard.audit.prune_operations,
@@ -225,7 +228,7 @@ def _assemble(
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
     presence = Presence(settings.database, lock.path)
     known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
-    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence)}
+    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence, Floods())}
     log: Log = parts[Log]
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
@@ -377,6 +380,7 @@ def _doors(
         random=os.urandom,
         pool=pool,
         recorder=recorder,
+        flooded=parts[Floods].add,
     )
 
 

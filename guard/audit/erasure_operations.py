@@ -89,7 +89,7 @@ def approve_erasure(ctx: Context, request: wire.ApproveErasure) -> wire.ErasureV
 
 
 def _forget_exports(ctx: Context, tenant: str, subject: str) -> None:
-    """What guard still keeps of exports that name the subject goes; who has fetched one keeps it, as its records say."""
+    """What guard still keeps of exports that name the subject goes; who fetched one has it, as its records say."""
     exports = ctx.part(Exports)
     for export in export_store.forget(ctx.tx, tenant, subject, ctx.now_us):
         ctx.after_commit(partial(exports.discard, export))

@@ -23,6 +23,7 @@ LOOPS = {
     "log.archive",
     "prunes.sweep",
     "reencryptions.step",
+    "refusals.merge",
     "runs.advance",
     "scrubs.step",
     "sealed.expire",
