@@ -1,7 +1,7 @@
 """Refused log-ins above the rate of their source, counted until they are recorded: one record for a source and second.
 
-Law: a flood of bad credentials must not fill the log, and none of it may go uncounted. Below the rate each refusal has a
-record of its own before its answer; above it only the count has, within the next second. What a process that is killed
+Law: a flood of bad credentials must not fill the log, and none of it may go uncounted. Below the rate each refusal has
+a record of its own before its answer; above it only the count has, within the next second. What a killed process
 had counted in its last second is lost with it. Sources that no longer fit are counted together. No I/O.
 """
 
