@@ -305,7 +305,9 @@ def test_a_full_disk_refuses_fast_and_guard_goes_on_by_itself(small):
         until(lambda: get(server, "/readyz")[0] == 200)
         listed = guard("audit", "list", "--action", "audit.resumed", "--as", "admin", "--home", str(home))
         (resumed,) = json.loads(listed.stdout)["data"]
-        proved = guard("audit", "prove", str(resumed["index"]), "--as", "admin", "--home", str(home))
+        prove = ("audit", "prove", str(resumed["index"]), "--as", "admin", "--home", str(home))
+        until(lambda: guard(*prove).returncode == 0)  # a checkpoint has to cover it first
+        proved = guard(*prove)
         entry = json.loads(json.loads(proved.stdout)["entry"])
         assert entry["b"]["data"]["refused"] >= 3
         assert rows(home, "SELECT size FROM audit_head")[0][0] > size
