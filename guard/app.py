@@ -27,6 +27,7 @@ import guard.audit.checkpoint_operations
 import guard.audit.erasure_operations
 import guard.audit.evidence_operations
 import guard.audit.export_operations
+import guard.audit.flood_operations
 import guard.audit.hold_operations
 import guard.audit.operations
 import guard.audit.prune_operations
@@ -50,7 +51,7 @@ from guard.access.policy import parse_rows
 from guard.api.asgi import Front
 from guard.api.hot import protocol
 from guard.api.routes import build as build_api
-from guard.audit import anchor_settings, anchor_store, checkpoint_store, sink_store
+from guard.audit import anchor_settings, anchor_store, checkpoint_store, sink_store, stolen_store
 from guard.audit import store as audit_store
 from guard.audit.anchor import incarnation
 from guard.audit.anchor_store import AnchorFile
@@ -58,6 +59,7 @@ from guard.audit.anchors import Anchors
 from guard.audit.courier import Courier
 from guard.audit.export_work import Exports
 from guard.audit.files import FOLDER, Files
+from guard.audit.floods import Floods
 from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
 from guard.audit.publication import Publication
@@ -102,6 +104,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.audit.erasure_operations,
     guard.audit.evidence_operations,
     guard.audit.export_operations,
+    guard.audit.flood_operations,
     guard.audit.hold_operations,
     guard.audit.operations,
     guard.audit.prune_operations,
@@ -225,7 +228,7 @@ def _assemble(
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
     presence = Presence(settings.database, lock.path)
     known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
-    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence)}
+    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence, Floods())}
     log: Log = parts[Log]
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
@@ -262,6 +265,7 @@ def _signing(
     log.load(tx, clock())
     anchors.standing.move(Phase.RECOVERING)
     anchors.publics = frozenset(checkpoint_store.ed25519_keys(tx))
+    anchors.stolen = stolen_store.publics(tx)
     log.anchors = anchors
     log.recover(tx, clock())
     publication = Publication(log, settings.checkpoint_seconds)
@@ -316,7 +320,7 @@ def _log_keys(settings: Settings, hierarchy: Hierarchy) -> LogKeys:
 
 def _log(settings: Settings, hierarchy: Hierarchy, keys: LogKeys, tx: Tx, at_us: int) -> Log:
     """The log with its keys, not loaded."""
-    seed = bytes(hierarchy.system_secret(tx, "receipt_key", 32, at_us).expose())
+    seed = bytes(hierarchy.system_secret(tx, stolen_store.receipt_secret(tx), 32, at_us).expose())
     receipts = Ed25519PrivateKey.from_private_bytes(seed)
     log = Log(settings.origin, receipts=receipts, files=Files.below(settings.home))
     if incarnation(origin := audit_store.read_origin(tx), log.first):
@@ -376,6 +380,7 @@ def _doors(
         random=os.urandom,
         pool=pool,
         recorder=recorder,
+        flooded=parts[Floods].add,
     )
 
 

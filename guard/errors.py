@@ -245,6 +245,12 @@ class VerificationFailed(GuardError):
     code, title, kind = "GRD-AUDIT-003", "Verification failed", Kind.VERIFICATION
 
 
+class KeyStolen(GuardError):
+    """It was signed by a key that others may have had by then; `extra` names what it is."""
+
+    code, title, kind = "GRD-AUDIT-043", "Key stolen", Kind.VERIFICATION
+
+
 class RangePruned(GuardError):
     """The records were removed when their retention ended; `extra["min_index"]` is the first that is kept."""
 

@@ -91,6 +91,7 @@ class Doors:
     random: Callable[[int], bytes]
     pool: Executor
     recorder: Recorder
+    flooded: Callable[[str, int], None] = lambda _peer, _now_us: None  # above the rate of its source: counted
 
 
 class Gate:
@@ -119,6 +120,7 @@ class Gate:
         except Unauthenticated:
             retry_after = self._doors.failures(peer, now_us)
             if retry_after is not None:
+                self._doors.flooded(peer, now_us)
                 raise RateLimited(
                     "Too many failed log-ins from this address; try again later.", retry_after_seconds=retry_after
                 ) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from guard.audit import archiving
 from guard.audit.export_work import Exports
+from guard.audit.floods import Floods
 from guard.audit.log import Log
 from guard.audit.publication import Publication
 from guard.audit.rounds import Rounds
@@ -35,6 +36,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
+    worker.every(0, "refusals.merge", parts[Floods].due)
     log: Log = parts[Log]
     _keep(worker, log, parts[SealedValues])
     _sign(worker, parts)

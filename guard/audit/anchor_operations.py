@@ -4,7 +4,7 @@ import base64
 from functools import partial
 from typing import Any
 
-from guard.audit import export_store, stamp_store, store
+from guard.audit import export_store, stamp_store, stolen, store
 from guard.audit.anchor_settings import Authority
 from guard.audit.anchors import Anchors
 from guard.audit.checkpoint import Head
@@ -24,6 +24,7 @@ from guard.errors import Conflict, NotFound
 from guard.settings import Settings
 from guard.wire import anchors as wire
 
+UNPROVEN = "unproven"  # the credential of a person who is named at the machine and whom nobody asked for one
 ROOM_AGAIN = 5  # quarters of `minimum_free_bytes` that must be free before the service goes on
 
 
@@ -82,14 +83,16 @@ def _go_on(rounds: Rounds, standing: Standing) -> None:
     gives=wire.LogCreated,
     effect=Effect.WRITE,
     resource="audit/all/log",
-    audit=("reason", "second"),
+    audit=("reason", "second", "since_us"),
 )
 def create_log(ctx: Context, request: wire.CreateLog) -> wire.LogCreated:
     """Record the beginning of a log as its first record, or begin its next incarnation."""
     log, settings = ctx.part(Log), ctx.part(Settings)
     left = log.origin if request.second else ""
     if request.second:
-        _succeed(ctx, log)
+        # Only the command at the machine comes here: it names two persons, and nobody proved to be them.
+        ctx.note(authenticated=ctx.actor.credential not in {"", UNPROVEN})
+        _succeed(ctx, log, request)
     elif log.size:
         raise Conflict(f"Expected a log without records, got one of {log.size}; it has its first record already.")
     ctx.note(
@@ -100,19 +103,25 @@ def create_log(ctx: Context, request: wire.CreateLog) -> wire.LogCreated:
     return wire.LogCreated(origin=log.origin, follows=left)
 
 
-def _succeed(ctx: Context, log: Log) -> None:
+def _succeed(ctx: Context, log: Log, request: wire.CreateLog) -> None:
     """Write the log that ends into its directory, then begin the next one; its first record names what was left."""
     standing, anchors = ctx.part(Standing), ctx.part(Anchors)
-    if standing.reason not in {Reason.ROLLBACK_DETECTED, Reason.FORK_DETECTED}:
+    frozen = stolen.frozen_at(ctx, log, request.stolen, request.since_us) if request.stolen else None
+    if frozen is None and standing.reason not in {Reason.ROLLBACK_DETECTED, Reason.FORK_DETECTED}:
         raise Conflict("Expected a log that an anchor contradicts, but none does; there is nothing to fork from.")
     own, exports = log.own(ctx.tx), ctx.part(Exports)
     heads = [one.head for one in anchors.answered] + [own.head]
     replaced = list({(one.origin, one.size, one.root): one for one in heads}.values())
-    folder = ctx.part(Keeper).keep(ctx.tx, log, ctx.part(Trust))
-    signed = store.last_checkpoint(ctx.tx, log.origin)
-    ctx.part(LogKeys).succeed(ctx.tx, log.successor, signed[0].checkpoint.size if signed else 0, ctx.now_us)
+    signed, receipts = store.last_checkpoint(ctx.tx, log.origin), log.receipts.verifier
+    if frozen is not None:
+        ctx.note(stolen=stolen.mark(ctx, log, frozen, request.since_us), **stolen.facts(ctx, frozen))
+    folder = ctx.part(Keeper).keep(ctx.tx, log, ctx.part(Trust), None if frozen is None else frozen.size)
+    if frozen is None:
+        ctx.part(LogKeys).succeed(ctx.tx, log.successor, signed[0].checkpoint.size if signed else 0, ctx.now_us)
     stopped = export_store.fail_open(ctx.tx, f"The log {log.origin} ended; export the next one.", ctx.now_us)
     log.succeed(ctx.tx, ctx.now_us, [(one.origin, one.size, one.root) for one in replaced])
+    if frozen is not None:
+        stolen.begin_anew(ctx, log, receipts, request.since_us or 0)
     ctx.note(
         old_origin=own.head.origin,
         old_size=own.head.size,

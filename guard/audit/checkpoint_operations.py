@@ -151,9 +151,16 @@ def list_log_keys(ctx: Context, request: wire.ListLogKeys) -> wire.LogKeyList:
 
 def _keys(ctx: Context) -> wire.LogKeyList:
     rows = store.log_keys(ctx.tx, ctx.part(Log).origin)
+    rows += [row for row in store.log_keys(ctx.tx) if row.stolen_us is not None and row not in rows]
     return wire.LogKeyList(
         data=[
-            wire.LogKey(vkey=row.vkey, from_size=row.from_size, to_size=row.to_size, until_us=row.until_us)
+            wire.LogKey(
+                vkey=row.vkey,
+                from_size=row.from_size,
+                to_size=row.to_size,
+                until_us=row.until_us,
+                stolen_us=row.stolen_us,
+            )
             for row in rows
         ]
     )

@@ -1,7 +1,7 @@
 """Rows beside the checkpoints: keys of the log, witnesses, cosignatures, requests about the clock."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import case, delete, func, insert, or_, select, update
 
@@ -20,13 +20,18 @@ from guard.db.schema import (
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key of the log: its vkey, the name of its secret, the sizes that it may sign, and until when it signs."""
+    """A key of the log: its vkey, the name of its secret, the sizes that it may sign, and until when it signs.
+
+    `stolen_us` is since when others may have had it, `frozen_root` the root of the size up to which it is believed.
+    """
 
     vkey: str
     secret: str
     from_size: int
     to_size: int | None
     until_us: int | None
+    stolen_us: int | None = None
+    frozen_root: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,9 @@ class ClockRequest:
 
 def log_keys(tx: Tx, origin: str = "") -> list[KeyRow]:
     """Every key that the log ever had, oldest first; those of one incarnation where *origin* names it."""
-    here = select(audit_log_keys).order_by(audit_log_keys.c.created_us, audit_log_keys.c.secret)
-    rows = [KeyRow(row.vkey, row.secret, row.from_size, row.to_size, row.until_us) for row in tx.execute(here)]
+    columns = (getattr(audit_log_keys.c, one.name) for one in fields(KeyRow))
+    here = select(*columns).order_by(audit_log_keys.c.created_us, audit_log_keys.c.secret)
+    rows = [KeyRow(*row) for row in tx.execute(here)]
     return [row for row in rows if not origin or row.vkey.startswith(f"{origin}+")]
 
 

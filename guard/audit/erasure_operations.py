@@ -6,7 +6,10 @@ for what is left; only when nothing is, the erasure is done. Each step may be ta
 of them is made good by the worker. Entries, hashes and proofs are not touched.
 """
 
-from guard.audit import erasure_store, hold_store, sealed_store
+from functools import partial
+
+from guard.audit import erasure_store, export_store, hold_store, sealed_store
+from guard.audit.export_work import Exports
 from guard.audit.sealed import SECOND_US, SealedValues
 from guard.audit.sealed_operations import pseudonym
 from guard.catalogue import Context, Effect, operation
@@ -76,12 +79,20 @@ def approve_erasure(ctx: Context, request: wire.ApproveErasure) -> wire.ErasureV
     values = ctx.part(SealedValues)
     if key_id is not None:
         values.keys.destroy(ctx.tx, tenant, key_id, ctx.now_us)
+    _forget_exports(ctx, tenant, view.subject)
     changed = {"subject": pseudonym(key_id or ""), "state": "executing", "approved_by": ctx.actor.subject}
     view = view.model_copy(update=changed | {"changed_us": ctx.now_us})
     erasure_store.write(ctx.tx, view)
     ctx.after_commit(lambda: values.start(view.id, tenant))
     ctx.note(pseudonym=view.subject)
     return view
+
+
+def _forget_exports(ctx: Context, tenant: str, subject: str) -> None:
+    """What guard still keeps of exports that name the subject goes; who fetched one has it, as its records say."""
+    exports = ctx.part(Exports)
+    for export in export_store.forget(ctx.tx, tenant, subject, ctx.now_us):
+        ctx.after_commit(partial(exports.discard, export))
 
 
 @operation(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -10,9 +11,11 @@ from sqlalchemy import Row, func, insert, select, update
 
 from guard.audit.export_job import OPEN, Job, Part
 from guard.audit.selection import Filter
+from guard.catalogue import PLATFORM
 from guard.db.engine import Tx
 from guard.db.schema import audit_checkpoints, audit_export_jobs, audit_export_parts
 
+ERASED = "It named a person who was erased; ask anew without the name."
 MAX_CHECKPOINTS = 4096  # older ones beside an export; a log of a year has millions, and they are kept evenly spread
 
 
@@ -55,6 +58,24 @@ def fail_open(tx: Tx, detail: str, now_us: int) -> list[str]:
     ids = list(tx.execute(select(audit_export_jobs.c.id).where(here)).scalars())
     tx.execute(update(audit_export_jobs).where(here).values(state="failed", detail=detail, changed_us=now_us))
     return ids
+
+
+def forget(tx: Tx, tenant: str, subject: str, now_us: int) -> list[str]:
+    """Cancel the exports that name *subject* as an actor or in their purpose, and blank the name; their ids.
+
+    The platform's exports of this tenant, or of all, are among them; those of other tenants mean somebody else.
+    """
+    named = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)", re.IGNORECASE)
+    here = select(audit_export_jobs).where(audit_export_jobs.c.tenant.in_([tenant, PLATFORM]))
+    found = []
+    for row in tx.execute(here):
+        given = json.loads(row.filter)
+        ours = row.tenant == tenant or given.get("tenant", tenant) == tenant
+        if ours and any(named.search(str(text)) for text in (row.purpose, *given.values())):
+            found.append(row.id)
+    gone = {"filter": "{}", "purpose": "", "state": "cancelled", "detail": ERASED, "changed_us": now_us}
+    tx.execute(update(audit_export_jobs).where(audit_export_jobs.c.id.in_(found)).values(**gone))
+    return found
 
 
 def known_jobs(tx: Tx) -> dict[str, tuple[str, str]]:

@@ -5,6 +5,7 @@ transaction outlives a page, since the WAL cannot shrink under one. Damage stops
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import BinaryIO
@@ -67,6 +68,12 @@ class Exports:
         """An export is at work no more."""
         self._running = {other: tenant for other, tenant in self._running.items() if other != export}
         self._later.pop(export, None)
+
+    def discard(self, export: str) -> None:
+        """Remove the files of an export that was cancelled; where that fails the next start does it."""
+        self.stop(export)
+        with suppress(OSError):
+            self.shelf.remove(export)
 
     def postpone(self, export: str, until_us: int) -> None:
         """The disk refused; try again then."""

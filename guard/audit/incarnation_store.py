@@ -8,7 +8,7 @@ pruned records the hashes are kept; since the manifest is not signed either, the
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from guard.audit import checkpoint_store, stamp_store, store
@@ -26,8 +26,10 @@ class Keeper:
     def __init__(self, home: Path) -> None:
         self._folder = home / "log"
 
-    def keep(self, tx: Tx, log: Log, trust: Trust) -> str:
+    def keep(self, tx: Tx, log: Log, trust: Trust, up_to: int | None = None) -> str:
         """Write the whole log of the store; the folder's name below the home.
+
+        With *up_to*, checkpoints above that size are not believed: they are kept below `distrusted/`.
 
         Raises:
             StoreDamaged: what was written does not verify; nothing else was changed.
@@ -35,23 +37,30 @@ class Keeper:
         size = log.own(tx).head.size
         name = f"{log.origin.rpartition('/')[2]}@{size}"
         notes = store.checkpoint_notes(tx, size)
+        distrusted = [] if up_to is None else [one for one in notes if one[0] > up_to]
+        notes = [one for one in notes if one not in distrusted]
+        keys = [one.encode() for one in trust.keys(tx)]  # the newest may have come after what is believed
         target, temporary = self._folder / name, self._folder / f"{name}.part"
         if not target.exists():
             shutil.rmtree(temporary, ignore_errors=True)
-            _write(temporary, _parts(tx, log, trust, notes))
+            _write(temporary, _parts(tx, log, trust, notes, {f"distrusted/{at}": text for at, text in distrusted}))
             if notes:
-                _verified(temporary, log.verifier.encode(), log.reader(tx).span.first)
+                _verified(temporary, keys, log.reader(tx).span.first)
             temporary.rename(target)
             _sync(self._folder)
         elif notes:
-            _verified(target, log.verifier.encode(), log.reader(tx).span.first)
+            _verified(target, keys, log.reader(tx).span.first)
         return f"log/{name}"
 
 
-def _parts(tx: Tx, log: Log, trust: Trust, notes: list[tuple[int, str]]) -> Iterator[tuple[str, bytes]]:
+def _parts(
+    tx: Tx, log: Log, trust: Trust, notes: list[tuple[int, str]], distrusted: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
     reader = log.reader(tx)
     size, first, signed = reader.span.size, reader.span.first, notes[-1][0] if notes else 0
-    rest = {f"unsigned/{at}.json": entry for at, entry in enumerate(reader.entries(signed, size), signed)}
+    begin = max(first, signed)
+    rest = {f"unsigned/{at}.json": entry for at, entry in enumerate(reader.entries(begin, size), begin)}
+    rest |= {path: text.encode() for path, text in distrusted.items()}
     if not notes:
         return iter(rest.items())
     texts = [checkpoint_store.cosigned(tx, at, text).encode() for at, text in notes]
@@ -76,8 +85,8 @@ def _write(folder: Path, parts: Iterable[tuple[str, bytes]]) -> None:
         _sync(each)
 
 
-def _verified(folder: Path, vkey: str, first: int) -> None:
-    report = verify(folder, vkeys=[vkey], min_index=first)
+def _verified(folder: Path, vkeys: Sequence[str], first: int) -> None:
+    report = verify(folder, vkeys=vkeys, min_index=first)
     if report.faults:
         raise StoreDamaged(
             f"Expected the log that ends to verify, but it has {len(report.faults)} faults, the first: "

@@ -104,6 +104,11 @@ class Log:
         if self.anchors is not None:
             self.anchors.publics |= {one.verifier.public for one in signers if one.verifier.kind is Kind.ED25519}
 
+    def replace_keys(self, signers: tuple[Signer, ...], receipts: Ed25519PrivateKey) -> None:
+        """Sign by these keys alone, receipts too; after `succeed`, so that a rolled-back group leaves the old ones."""
+        self.rekey(signers)
+        self.receipts = ReceiptKey.of(f"{self.origin}{RECEIPT_NAME}", receipts)
+
     def sign(self, text: str) -> bytes:
         """A signed note over *text* by the log's key; for texts that say in their first line what they are."""
         private = next(one.private for one in self.signers if one.verifier == self.verifier)

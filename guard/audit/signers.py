@@ -22,6 +22,7 @@ from guard.errors import Conflict, StoreDamaged
 PrivateKey = Ed25519PrivateKey | MLDSA44PrivateKey
 MAX_PAIRS = 4  # signing at once: eight lines of a note, and a rotation a month with overlaps of a quarter
 NAMES = {Kind.ED25519: "checkpoint_key", Kind.MLDSA44: "checkpoint_key_mldsa44"}  # of the secrets
+RECEIPT_KEY = "receipt_key"  # the name of the secret from the beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,13 @@ class LogKeys:
             known = VerifierKey.decode(row.vkey)
             vkey = VerifierKey(origin, known.kind, known.public).encode()
             store.add_log_key(tx, KeyRow(vkey, row.secret, 0, None, row.until_us), now_us)
+
+    def replace(self, tx: Tx, origin: str, now_us: int) -> tuple[tuple[Signer, ...], Ed25519PrivateKey, str]:
+        """New keys for a log whose keys were stolen, and one for its receipts with the name of its secret."""
+        self._origin = origin
+        secret = f"{RECEIPT_KEY}_{now_us}"
+        receipts = Ed25519PrivateKey.from_private_bytes(self._secret(tx, secret, now_us))
+        return self._mint(tx, f"_{now_us}", 0, now_us), receipts, secret
 
     def _mint(self, tx: Tx, suffix: str, size: int, now_us: int) -> tuple[Signer, ...]:
         made = []

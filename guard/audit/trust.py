@@ -5,16 +5,28 @@ quorum of witnesses only under a checkpoint that has it; `ranges.json` says up t
 cannot (c2sp.org/tlog-policy).
 """
 
+import base64
 import json
+from typing import Any
 
 from guard.audit import checkpoint_store, store
 from guard.audit.checkpoint import Head
 from guard.audit.checkpoint_store import KeyRow
 from guard.audit.log import Log
 from guard.audit.note import VerifierKey
+from guard.audit.stolen_store import stolen_receipts
 from guard.audit.witnesses import Witnesses, policy_lines
 from guard.db.engine import Tx
 from guard.errors import Conflict
+
+
+def _range(row: KeyRow) -> dict[str, Any]:
+    sizes: dict[str, Any] = {"from_size": row.from_size, "to_size": row.to_size}
+    if row.stolen_us is not None:
+        sizes["stolen_us"] = row.stolen_us
+    if row.frozen_root is not None:
+        sizes["root"] = base64.b64encode(row.frozen_root).decode()
+    return sizes
 
 
 class Trust:
@@ -48,8 +60,11 @@ class Trust:
         return logs + policy_lines(self._witnesses.keys, self._witnesses.quorum if met else 0)
 
     def ranges(self, tx: Tx) -> bytes:
-        """The ranges.json: canonical JSON, vkey -> the sizes of checkpoints that it may sign; null is no end."""
-        rows = {row.vkey: {"from_size": row.from_size, "to_size": row.to_size} for row in self._rows(tx)}
+        """The ranges.json: canonical JSON, vkey -> the sizes of checkpoints that it may sign; null is no end.
+
+        It names the keys of earlier incarnations too: what they signed is held against the ranges of today.
+        """
+        rows = {row.vkey: _range(row) for row in checkpoint_store.log_keys(tx)} | stolen_receipts(tx)
         return json.dumps(rows, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     def receipts(self) -> bytes:

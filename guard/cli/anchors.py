@@ -1,5 +1,6 @@
-"""`guard audit anchors`, `guard audit anchor create` and `guard audit fork`: what outside the home vouches for the log."""
+"""`guard audit anchors`, `anchor create`, `fork` and `key-stolen`: what outside the home vouches for the log."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from guard.cli.session import Session, verb
 from guard.errors import Denied, InvalidInput
 from guard.settings import discover_home, load
 
+TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d"]
 PERMISSION, RESOURCE = "log.created", "audit/all/log"
 anchor = typer.Typer()
 
@@ -18,6 +20,7 @@ def register(group: typer.Typer) -> None:
     """Add the verbs to `guard audit`."""
     verb(group, "anchors", columns=("kind", "place", "size", "origin", "time_us", "counts", "remark"))(anchors)
     verb(group, "fork")(fork)
+    verb(group, "key-stolen")(key_stolen)
     verb(anchor, "create")(create)
     group.add_typer(anchor, name="anchor", help="The anchor file on another volume.", no_args_is_help=True)
 
@@ -51,10 +54,30 @@ def fork(
 
     Example: guard audit fork --reason "disk lost" --as "user:local|admin" --with "user:local|deputy"
     """
+    return _begin_next(session, second, {"reason": reason})
+
+
+def key_stolen(
+    session: Session,
+    vkey: str,
+    since: Annotated[datetime, typer.Option(help="UTC time since when others may have the key", formats=TIMES)],
+    reason: Annotated[str, typer.Option(help="why; stands in the log for ever")],
+    second: Annotated[str, typer.Option("--with", help="subject of the second administrator")],
+) -> Any:
+    """Freeze the log where others vouched for it before its key was stolen, and go on with new keys. Stop guard first.
+
+    Example: guard audit key-stolen "$VKEY" --since 2026-11-20T03:00:00Z --reason "host read by a stranger" --as "user:local|admin" --with "user:local|deputy"
+    """
+    since_us = int(since.replace(tzinfo=UTC).timestamp()) * 1_000_000
+    return _begin_next(session, second, {"reason": reason, "stolen": vkey, "since_us": since_us})
+
+
+def _begin_next(session: Session, second: str, asked: dict[str, Any]) -> Any:
     home = session.home or discover_home()
     if home is None or not (home / "guard.db").exists():
         raise InvalidInput("Expected the home of a guard that has run, got none; give --home.")
     from guard.app import build  # the server's parts, only here
+    from guard.audit.anchor_operations import UNPROVEN
     from guard.catalogue import PLATFORM, Actor
 
     quiet_logs()
@@ -64,8 +87,8 @@ def fork(
         _two_persons(guard, session.profile, second)
         guard.standing.repair()
         worker = Actor("system:worker", PLATFORM, "system")
-        person = Actor(session.profile, PLATFORM, "user")
-        made = guard.gate.call_named("log.created", {"reason": reason, "second": second}, person, "fork")
+        person = Actor(session.profile, PLATFORM, "user", UNPROVEN)
+        made = guard.gate.call_named("log.created", {**asked, "second": second}, person, "fork")
         signed = guard.gate.call_named("checkpoints.publish", {}, worker, "fork")
         if settings.worm:
             guard.gate.call_named("checkpoints.copy", {}, worker, "fork")

@@ -258,6 +258,11 @@ audit_log_keys = _table(
     _int("to_size", null=True),
     _int("until_us", null=True),
     _int("created_us"),
+    _int("stolen_us", null=True),
+    _blob("frozen_root", null=True),
+)
+audit_receipt_keys = _table(
+    "audit_receipt_keys", _text("vkey", key=True), _text("secret"), _int("from_us"), _int("stolen_us", null=True)
 )
 audit_clock_requests = _table(
     "audit_clock_requests",

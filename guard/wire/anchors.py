@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from guard.wire.audit import Index
 from guard.wire.model import Model
 
 Reason = Annotated[str, Field(max_length=500, description="Why; stands in the log for ever.")]
@@ -32,10 +33,15 @@ class Resumed(Model):
 
 
 class CreateLog(Model):
-    """Begin a log; with a reason and two persons, the next incarnation of this one."""
+    """Begin a log; with a reason and two persons, the next incarnation of this one.
+
+    With the vkey of a stolen key and the time since when others may have it, the next one has new keys.
+    """
 
     reason: Reason = ""
     second: Person = ""
+    stolen: Annotated[str, Field(max_length=4096, description="vkey of the stolen key.")] = ""
+    since_us: Index | None = None
 
 
 class LogCreated(Model):

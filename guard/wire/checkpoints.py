@@ -64,12 +64,13 @@ class TellKeys(Model):
 
 
 class LogKey(Model):
-    """A key of the log: the sizes of checkpoints that it signs, and when it ends."""
+    """A key of the log: the sizes of checkpoints that it signs, when it ends, and since when others may have it."""
 
     vkey: str
     from_size: int
     to_size: int | None
     until_us: int | None
+    stolen_us: int | None = None
 
 
 class LogKeyList(Model):

@@ -131,8 +131,52 @@ def test_yesterday_s_database_is_refused_with_both_sizes_and_forked_by_two(home,
     assert guard("verify", str(tmp_path / "evidence")).returncode == 0
     (kept,) = (home / "log").iterdir()
     assert guard("verify", str(kept)).returncode == 0
+    (first,) = rows(home, "SELECT entry FROM audit_entries WHERE idx = 0")
+    told_first = json.loads(first[0])["b"]
+    assert told_first["actor"]["auth"] == "unproven", "named at the machine, and nobody asked for a credential"
+    assert told_first["data"]["authenticated"] is False
     again = fork(home, "user:local|deputy")
     assert "nothing to fork from" in told(again)
+
+
+def test_a_stolen_key_is_given_up_by_two_and_what_it_signed_since_is_refused(home, tmp_path):
+    at = ("--as", "admin", "--home", str(home))
+    with Server(home) as server:
+        granted = guard("access", "grant", "user:local|deputy", "role:platform-admin", *at)
+        assert granted.returncode == 0, granted.stderr
+        until(lambda: checkpoints(home) != [])
+        assert guard("audit", "export", str(tmp_path / "before"), *at).returncode == 0
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+        time.sleep(3)
+        signed = len(checkpoints(home))
+        assert guard("fields", "list", "--home", str(home)).returncode == 0
+        until(lambda: len(checkpoints(home)) > signed)
+        assert guard("audit", "export", str(tmp_path / "after"), *at).returncode == 0
+        vkey = next(one["vkey"] for one in json.loads(guard("audit", "log-keys", *at).stdout)["data"])
+        assert json.loads(stolen(home, vkey, since).stderr)["code"] == "GRD-STORE-002", "stop guard first"
+        server.stop()
+    alone = stolen(home, vkey, since, second="user:local|admin")
+    assert json.loads(alone.stderr.splitlines()[-1])["code"] == "GRD-CONF-002"
+    done = stolen(home, vkey, since)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["origin"] == "guard.local/guard/main.2"
+    assert answer["vkey"].split("+")[2] != vkey.split("+")[2]
+    with Server(home) as server:
+        assert get(server, "/readyz")[0] == 200
+        assert guard("audit", "export", str(tmp_path / "new"), *at).returncode == 0
+        told = {one["vkey"]: one for one in json.loads(guard("audit", "log-keys", *at).stdout)["data"]}
+        assert told[vkey]["stolen_us"] > 0
+    ranges = ("--ranges", str(tmp_path / "new" / "ranges.json"))
+    verdicts = {name: guard("verify", str(tmp_path / name), *ranges).returncode for name in ("before", "after", "new")}
+    assert verdicts == {"before": 0, "after": 7, "new": 0}
+    (kept,) = (home / "log").iterdir()
+    assert guard("verify", str(kept), *ranges).returncode == 0
+
+
+def stolen(home, vkey, since, second="user:local|deputy"):
+    persons = ("--as", "user:local|admin", "--with", second, "--home", str(home))
+    return guard("audit", "key-stolen", vkey, "--since", since, "--reason", "a stranger read the host", *persons)
 
 
 def fork(home, second):
@@ -261,7 +305,9 @@ def test_a_full_disk_refuses_fast_and_guard_goes_on_by_itself(small):
         until(lambda: get(server, "/readyz")[0] == 200)
         listed = guard("audit", "list", "--action", "audit.resumed", "--as", "admin", "--home", str(home))
         (resumed,) = json.loads(listed.stdout)["data"]
-        proved = guard("audit", "prove", str(resumed["index"]), "--as", "admin", "--home", str(home))
+        prove = ("audit", "prove", str(resumed["index"]), "--as", "admin", "--home", str(home))
+        until(lambda: guard(*prove).returncode == 0)  # a checkpoint has to cover it first
+        proved = guard(*prove)
         entry = json.loads(json.loads(proved.stdout)["entry"])
         assert entry["b"]["data"]["refused"] >= 3
         assert rows(home, "SELECT size FROM audit_head")[0][0] > size

@@ -22,6 +22,7 @@ ELSEWHERE = {"dev", "serve", "worker", "demo", "witness"} | {
     "audit accept-clock",
     "audit cancel",
     "audit fork",
+    "audit key-stolen",
     "audit rebuild",
 }
 """Typed in test_serving.py, test_demo.py, test_witnessed.py and test_anchors.py: they stay until told to end, or need a

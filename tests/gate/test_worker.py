@@ -24,6 +24,7 @@ LOOPS = {
     "log.archive",
     "prunes.sweep",
     "reencryptions.step",
+    "refusals.merge",
     "runs.advance",
     "scrubs.step",
     "sealed.expire",

@@ -11,15 +11,18 @@ from typing import Any, NamedTuple
 
 from .canonical import canonical
 from .notes import MAX_SIZE, WITNESS_TYPES, parse_vkey
+from .stolen import stolen_of
 
 MAX_LINES = 256  # the specification asks for 32 logs, witnesses and groups each
 
 
 class Range(NamedTuple):
-    """The sizes that a key may sign, both ends included."""
+    """The sizes that a key may sign, both ends included; since when others may have it, and the root at the last."""
 
     first: int
     last: int
+    stolen_us: int | None = None
+    root: bytes = b""
 
 
 class Group(NamedTuple):
@@ -147,10 +150,10 @@ def parse_ranges(text: str) -> dict[str, Range]:
 
 def _range(vkey: str, value: Any) -> tuple[str, Range]:
     label, _ = parse_vkey(vkey)
-    if type(value) is not dict or not {"from_size"} <= set(value) <= {"from_size", "to_size"}:
+    if type(value) is not dict or not {"from_size"} <= set(value) <= {"from_size", "to_size", "stolen_us", "root"}:
         raise ValueError(f"from_size and to_size were expected for {label}")
     first, last = value["from_size"], value.get("to_size")
     last = MAX_SIZE if last is None else last
     if type(first) is not int or type(last) is not int or not 0 <= first <= last:
         raise ValueError(f"sizes from 0, the first not above the last, were expected for {label}")
-    return label, Range(first, last)
+    return label, Range(first, last, *stolen_of(value))

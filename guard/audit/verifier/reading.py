@@ -10,6 +10,7 @@ from typing import Any
 from .files import Files
 from .notes import Head
 from .report import Report
+from .stolen import doubts
 from .trust import Opened, Trust
 from .watching import Watch
 
@@ -52,5 +53,6 @@ class Reading:
         report.counts["cosignatures"] = len(set(opened.cosigners))
         if self.trust.given and not self.trust.given.keys() & set(opened.signers):
             self.add("checkpoint", "a signature by the given key was expected, none came")
+        self.report.unchecked += doubts(self.trust.ranges or {}, opened)
         if short := self.trust.policy.shortfall(set(opened.cosigners)):
             self.add("checkpoint", short)

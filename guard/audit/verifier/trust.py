@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .incarnation import first_name
 from .notes import ED25519, Head, Note, holds, parse_checkpoint, parse_manifest_note
 from .policy import Policy, Range
+from .stolen import refuse_stolen
 
 
 class Opened(NamedTuple):
@@ -49,7 +50,7 @@ class Trust:
         if not signers:
             raise ValueError("a signature by a known key of the log itself was expected, none came")
         for label in signers:
-            self._in_range(label, note.head.size)
+            self._in_range(label, note.head.size, note.head.root)
         timed = {
             label for label, key in (self.logs | dict(self.policy.witnesses.values())).items() if key[0] != ED25519
         }
@@ -97,10 +98,12 @@ class Trust:
             cosigners += [label] if label in witnesses else []
         return signers, cosigners
 
-    def _in_range(self, label: str, size: int) -> None:
+    def _in_range(self, label: str, size: int, root: bytes = b"") -> None:
         if self.ranges is None:
             return
         found = self.ranges.get(label)
+        if found:
+            refuse_stolen(label, found, size, root)
         if found is None or not found.first <= size <= found.last:
             allowed = f"sizes {found.first} to {found.last}" if found else "no size at all"
             raise ValueError(f"the key {label} may sign {allowed} (ranges.json), and it signed size {size}")

@@ -115,6 +115,17 @@ def upgrade() -> None:
         sa.Column("to_size", INT, autoincrement=False, nullable=True),
         sa.Column("until_us", INT, autoincrement=False, nullable=True),
         sa.Column("created_us", INT, autoincrement=False, nullable=False),
+        sa.Column("stolen_us", INT, autoincrement=False, nullable=True),
+        sa.Column("frozen_root", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("vkey"),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "audit_receipt_keys",
+        sa.Column("vkey", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("from_us", INT, autoincrement=False, nullable=False),
+        sa.Column("stolen_us", INT, autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("vkey"),
         sqlite_strict=True,
     )
