@@ -34,6 +34,7 @@ import guard.audit.receipt_operations
 import guard.audit.scrub_operations
 import guard.audit.sealed_operations
 import guard.audit.sink_operations
+import guard.audit.tile_operations
 import guard.audit.witness_operations
 import guard.detect.decision_operations
 import guard.detect.operations
@@ -109,6 +110,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.audit.scrub_operations,
     guard.audit.sealed_operations,
     guard.audit.sink_operations,
+    guard.audit.tile_operations,
     guard.audit.witness_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -376,6 +378,7 @@ def _doors(
         random=os.urandom,
         pool=pool,
         recorder=recorder,
+        public=settings.public_log,
     )
 
 

@@ -16,6 +16,7 @@ UNRECORDED = {
     "checkpoints.reread",
     "checkpoints.stage",
     "checkpoints.witness",
+    "heads.read",
     "intents.sweep",
     "log.archive",
     "prunes.sweep",
@@ -24,6 +25,7 @@ UNRECORDED = {
     "sinks.move",
     "sinks.pull",
     "sinks.watch",
+    "tiles.read",
 }
 """The only operations without a record of their own; whoever adds one writes it here, and a reviewer reads it."""
 

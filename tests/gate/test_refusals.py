@@ -228,6 +228,7 @@ def test_exempt_operations_are_exactly_those_that_are_printed(made):
         "checkpoints.reread",
         "checkpoints.stage",
         "checkpoints.witness",
+        "heads.read",
         "intents.sweep",
         "log.archive",
         "prunes.sweep",
@@ -236,6 +237,7 @@ def test_exempt_operations_are_exactly_those_that_are_printed(made):
         "sinks.move",
         "sinks.pull",
         "sinks.watch",
+        "tiles.read",
     }
     # The first needs a witness, the last two need a sink; the end of a scrubber's pass is a record of its own.
     for name in exempt - {"checkpoints.witness", "scrubs.step", "sinks.move", "sinks.pull"}:
