@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from guard.audit import archiving
+from guard.audit import anchor_settings, archiving
+from guard.audit.copier import Copier
+from guard.audit.copies import Copies
 from guard.audit.export_work import Exports
 from guard.audit.log import Log
 from guard.audit.publication import Publication
@@ -40,6 +42,9 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     _sign(worker, parts, two_steps=settings.anchor_file is not None)
     _watch(worker, settings, log, parts[Rounds])
     _send_on(parts[Streams], gate, worker, parts[Standing])
+    bucket = anchor_settings.bucket(settings.worm)
+    if bucket is not None and bucket.tiles:
+        _copy(worker, gate, parts[Copies], parts[Standing])
 
 
 def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
@@ -93,3 +98,9 @@ def _send_on(streams: Streams, gate: Gate, worker: Worker, standing: Standing) -
         worker.alone(stream.plan.name, partial(step, stream), stream.release)
     if streams.sinks:
         worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
+
+
+def _copy(worker: Worker, gate: Gate, copies: Copies, standing: Standing) -> None:
+    actor = Actor("system:worker", PLATFORM, "system")
+    copier = Copier(lambda name: gate.call_named(name, {}, actor, "copy"), copies, lambda: standing.serving)
+    worker.alone("copies", copier.step, lambda: None)

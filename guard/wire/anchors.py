@@ -74,6 +74,7 @@ class Outside(Model):
 
     size: int
     time_us: int
+    alarm: str = ""
 
 
 class ListAnchors(Model):
