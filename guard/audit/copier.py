@@ -6,14 +6,12 @@ Law: a bucket that does not answer is tried again later and later, and holds up 
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
+from guard.audit import anchor_store
 from guard.audit.copies import LONGEST_PAUSE, Copies
 
 IDLE_SECONDS = 1.0
 LOOK_EVERY = 10  # idle seconds: a hundred objects each, so those of 100 million records have their turn in a day
 
-log = structlog.get_logger(__name__)
 Call = Callable[[str], Any]
 
 
@@ -32,11 +30,11 @@ class Copier:
         if answer.more:
             return 0.0
         if answer.alarm:
-            log.error("alarm", operation="log.copy", alarm=answer.alarm)
+            anchor_store.say("alarm", operation="log.copy", alarm=answer.alarm)
             return self._copies.pause_seconds if self._copies.failing else LONGEST_PAUSE
         self._idle += 1
         if self._copies.failing or self._idle % LOOK_EVERY == 0:
             found = self._call("copies.look")
             if found.alarm:
-                log.error("alarm", operation="copies.look", alarm=found.alarm)
+                anchor_store.say("alarm", operation="copies.look", alarm=found.alarm)
         return self._copies.pause_seconds if self._copies.failing else IDLE_SECONDS
