@@ -81,7 +81,8 @@ def _watch(worker: Worker, settings: Settings, log: Log, rounds: Rounds) -> None
     if settings.time_stamps:
         worker.every(1, "checkpoints.stamp", lambda now: rounds.stamps(now, log.size))
     if settings.worm:
-        worker.every(1, "checkpoints.copy", lambda now: rounds.copies(now, log.size))
+        # Alone, since a bucket that hangs would hold up the end of the process with the pool of the others.
+        worker.alone("checkpoints.copy", lambda: _beat(worker, rounds, log), lambda: None)
 
 
 def _send_on(streams: Streams, gate: Gate, worker: Worker, standing: Standing) -> None:
@@ -104,3 +105,8 @@ def _copy(worker: Worker, gate: Gate, copies: Copies, standing: Standing) -> Non
     actor = Actor("system:worker", PLATFORM, "system")
     copier = Copier(lambda name: gate.call_named(name, {}, actor, "copy"), copies, lambda: standing.serving)
     worker.alone("copies", copier.step, lambda: None)
+
+
+def _beat(worker: Worker, rounds: Rounds, log: Log) -> float:
+    worker.beat("checkpoints.copy", lambda now: rounds.copies(now, log.size))
+    return 1.0
