@@ -24,6 +24,7 @@ import guard.access.operations
 import guard.audit.anchor_operations
 import guard.audit.archive_operations
 import guard.audit.checkpoint_operations
+import guard.audit.copy_operations
 import guard.audit.erasure_operations
 import guard.audit.evidence_operations
 import guard.audit.export_operations
@@ -35,6 +36,7 @@ import guard.audit.receipt_operations
 import guard.audit.scrub_operations
 import guard.audit.sealed_operations
 import guard.audit.sink_operations
+import guard.audit.tile_operations
 import guard.audit.witness_operations
 import guard.detect.decision_operations
 import guard.detect.operations
@@ -56,6 +58,7 @@ from guard.audit import store as audit_store
 from guard.audit.anchor import incarnation
 from guard.audit.anchor_store import AnchorFile
 from guard.audit.anchors import Anchors
+from guard.audit.copies import Copies
 from guard.audit.courier import Courier
 from guard.audit.export_work import Exports
 from guard.audit.files import FOLDER, Files
@@ -101,6 +104,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.audit.anchor_operations,
     guard.audit.archive_operations,
     guard.audit.checkpoint_operations,
+    guard.audit.copy_operations,
     guard.audit.erasure_operations,
     guard.audit.evidence_operations,
     guard.audit.export_operations,
@@ -112,6 +116,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.audit.scrub_operations,
     guard.audit.sealed_operations,
     guard.audit.sink_operations,
+    guard.audit.tile_operations,
     guard.audit.witness_operations,
     guard.detect.decision_operations,
     guard.detect.operations,
@@ -228,7 +233,8 @@ def _assemble(
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
     presence = Presence(settings.database, lock.path)
     known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
-    parts: dict[type, Any] = {type(part): part for part in (*known, standing, anchors, rounds, presence, Floods())}
+    made = (*known, standing, anchors, rounds, presence, Floods(), Copies())
+    parts: dict[type, Any] = {type(part): part for part in made}
     log: Log = parts[Log]
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
@@ -338,13 +344,17 @@ def _sealed_values(settings: Settings, hierarchy: Hierarchy, tx: Tx, at_us: int)
 
 
 @contextmanager
-def offline(settings: Settings) -> Iterator[tuple[Store, Log, Files]]:
+def offline(settings: Settings, *, fresh: bool = False) -> Iterator[tuple[Store, Log, Files]]:
     """Store and log of a home that no process serves, for repair: the log is not loaded, nothing of it was checked.
+
+    An empty home gets a store without a log where *fresh* says so.
 
     Raises:
         StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey: see each. InvalidSetting: there is no store.
     """
-    if not settings.database.exists():
+    if fresh:
+        _make_home(settings.home)
+    elif not settings.database.exists():
         raise InvalidSetting(f"Expected a guard database in {settings.home}, got none; give the right --home.")
     with ExitStack() as undo:
         undo.callback(ProcessLock(settings.home).release)
@@ -354,6 +364,15 @@ def offline(settings: Settings) -> Iterator[tuple[Store, Log, Files]]:
             log = _log(settings, hierarchy, _log_keys(settings, hierarchy), tx, now_us())
         assert log.files is not None
         yield store, log, log.files
+
+
+def bucket_at(settings: Settings, address: str) -> Worm:
+    """The bucket of `s3://bucket/prefix`, reached as `[worm]` says.
+
+    Raises:
+        InvalidSetting: the address has another form.
+    """
+    return Worm(anchor_settings.located(settings.worm, address), settings.origin, now_us, settings.home)
 
 
 def _doors(
@@ -381,6 +400,7 @@ def _doors(
         pool=pool,
         recorder=recorder,
         flooded=parts[Floods].add,
+        public=settings.public_log,
     )
 
 

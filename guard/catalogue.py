@@ -159,6 +159,7 @@ class Operation:
     sealed: tuple[str, ...] = ()
     subject: str = ""
     vital: bool = False
+    public: bool = False
 
     @property
     def permission(self) -> str:
@@ -206,6 +207,7 @@ def operation(
     sealed: tuple[str, ...] = (),
     subject: str = "",
     vital: bool = False,
+    public: bool = False,
 ) -> Callable[[Run], Operation]:
     """Declare an operation. *route* is `"POST /api/v1/keys/{key}/rotate"`, or None for one that only guard calls.
 
@@ -214,7 +216,7 @@ def operation(
     request fields that are personal values or free text: the record holds commitments to them. *subject* names the
     request field with the id of the person whom they are about; without one they are kept under a key of the day. A
     field in neither list is not recorded. *vital* operations sign or close what was acknowledged before, and so run on
-    while the disk is low.
+    while the disk is low. *public* ones need no credential where the settings say so.
     """
 
     def declare(run: Run) -> Operation:
@@ -225,7 +227,7 @@ def operation(
         if unknown or set(sealed) & set(audit):
             raise InternalError(f"Expected {name} to seal fields that it takes and does not record in clear.")
         summary = (run.__doc__ or "").strip().split("\n", 1)[0]
-        flags = (hot, hides, exempt, example or {}, sealed, subject, vital)
+        flags = (hot, hides, exempt, example or {}, sealed, subject, vital, public)
         return Operation(name, method, path, takes, gives, effect, resource, audit, run, summary, *flags)
 
     return declare

@@ -22,12 +22,22 @@ from guard.db.commit import Pipeline
 from guard.db.engine import Store, Tx, savepoint
 from guard.db.entry import Entry
 from guard.db.unit import Unit, resolve
-from guard.errors import Denied, GuardError, InternalError, InvalidRequest, NotFound, RateLimited, Unauthenticated
+from guard.errors import (
+    Denied,
+    GuardError,
+    InternalError,
+    InvalidRequest,
+    Kind,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+)
 from guard.wire.problems import problems
 
 Answer = TypeVar("Answer")
 MAX_NESTED = 4  # operations calling operations: run -> step -> operation -> its own follow-up; more is a loop
 NOBODY = Actor(subject="nobody", tenant="system", kind="none")
+PASSER_BY = "public"  # the kind of an actor without a credential, of whom nothing is recorded
 INTENT_SECONDS = 300  # an external call without an outcome for this long is `unknown`
 
 log = structlog.get_logger(__name__)
@@ -92,6 +102,7 @@ class Doors:
     pool: Executor
     recorder: Recorder
     flooded: Callable[[str, int], None] = lambda _peer, _now_us: None  # above the rate of its source: counted
+    public: bool = False  # whether operations that are declared public need no credential
 
 
 class Gate:
@@ -125,6 +136,12 @@ class Gate:
                     "Too many failed log-ins from this address; try again later.", retry_after_seconds=retry_after
                 ) from None
             raise
+
+    def enter(self, operation: Operation, authorization: str | None, peer: str) -> Actor:
+        """As `identify`; who shows no credential may pass by where the operation is public."""
+        if authorization is None and operation.public and self._doors.public:
+            return Actor(NOBODY.subject, NOBODY.tenant, PASSER_BY, credential=peer)
+        return self.identify(authorization, peer)
 
     def now_us(self) -> int:
         """The clock of the gate."""
@@ -398,8 +415,8 @@ class Gate:
 
     def _allow(self, operation: Operation, request: Any, context: Context) -> Decision:
         context.resources = operation.resources(request)
-        decision = Decision(allow=False, rule="")
-        for resource in context.resources:
+        decision = Decision(allow=operation.public and self._doors.public, rule="public")
+        for resource in () if decision.allow else context.resources:
             decision = self._doors.policy.decide(context.actor, operation.permission, resource, context.now_us)
             context.decision = decision
             if not decision.allow:
@@ -413,7 +430,9 @@ class Gate:
 
     def _refusal(self, operation: Operation, request: Any, context: Context, error: BaseException) -> Unit:
         known = error if isinstance(error, GuardError) else InternalError("An internal error occurred.")
-        unit = Unit([self._entry(operation, request, context, known)])
+        # Who polls what is public must not make the log grow by asking for what is not there yet.
+        passed_by = context.actor.kind == PASSER_BY and known.kind is not Kind.INTERNAL
+        unit = Unit([] if passed_by else [self._entry(operation, request, context, known)])
         unit.error = known
         return unit
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from guard.audit import archiving
+from guard.audit import anchor_settings, archiving
+from guard.audit.copier import Copier
+from guard.audit.copies import Copies
 from guard.audit.export_work import Exports
 from guard.audit.floods import Floods
 from guard.audit.log import Log
@@ -42,6 +44,9 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     _sign(worker, parts)
     _watch(worker, settings, log, parts[Rounds])
     _send_on(parts[Streams], gate, worker, parts[Standing])
+    bucket = anchor_settings.bucket(settings.worm)
+    if bucket is not None and bucket.tiles:
+        _copy(worker, gate, parts[Copies], parts[Standing])
 
 
 def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
@@ -77,7 +82,8 @@ def _watch(worker: Worker, settings: Settings, log: Log, rounds: Rounds) -> None
     if settings.time_stamps:
         worker.every(1, "checkpoints.stamp", lambda now: rounds.stamps(now, log.size))
     if settings.worm:
-        worker.every(1, "checkpoints.copy", lambda now: rounds.copies(now, log.size))
+        # Alone, since a bucket that hangs would hold up the end of the process with the pool of the others.
+        worker.alone("checkpoints.copy", lambda: _beat(worker, rounds, log), lambda: None)
 
 
 def _send_on(streams: Streams, gate: Gate, worker: Worker, standing: Standing) -> None:
@@ -94,3 +100,14 @@ def _send_on(streams: Streams, gate: Gate, worker: Worker, standing: Standing) -
         worker.alone(stream.plan.name, partial(step, stream), stream.release)
     if streams.sinks:
         worker.every(SINK_WATCH_SECONDS, "sinks.watch", always)
+
+
+def _copy(worker: Worker, gate: Gate, copies: Copies, standing: Standing) -> None:
+    actor = Actor("system:worker", PLATFORM, "system")
+    copier = Copier(lambda name: gate.call_named(name, {}, actor, "copy"), copies, lambda: standing.serving)
+    worker.alone("copies", copier.step, lambda: None)
+
+
+def _beat(worker: Worker, rounds: Rounds, log: Log) -> float:
+    worker.beat("checkpoints.copy", lambda now: rounds.copies(now, log.size))
+    return 1.0

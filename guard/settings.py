@@ -106,6 +106,7 @@ class Settings:
     sealed_days: int = 365
     heartbeat_milliseconds: int = 250
     minimum_free_bytes: int = 64 << 20
+    public_log: bool = True
     anchor_file: Path | None = None
     anchors_required: int = 0
     time_stamps: tuple[Mapping[str, Any], ...] = ()  # this and the next are checked by audit/anchor_settings.py
@@ -201,7 +202,10 @@ def _checked(values: dict[str, Any]) -> Settings:
     values["witnesses"] = _witnesses(values.get("witnesses", ()))
     values["sinks"] = _sinks(values.get("sinks", ()))
     for name, default in ((item.name, item.default) for item in fields(Settings)):
-        if isinstance(default, int) and (type(values.get(name, 0)) is not int or values.get(name, 0) < 0):
+        if isinstance(default, bool):
+            if type(values.get(name, default)) is not bool:
+                raise InvalidSetting(f"Expected true or false for {name}; correct it.")
+        elif isinstance(default, int) and (type(values.get(name, 0)) is not int or values.get(name, 0) < 0):
             raise InvalidSetting(f"Expected a whole number >= 0 for {name}; correct it.")
     settings = replace(Settings(home=values["home"]), **values)
     if settings.witness_quorum > len(settings.witnesses):

@@ -45,7 +45,9 @@ class Front:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), (b"request-id", request_id.encode()), *SECURITY]
+                given = [*message.get("headers", ()), (b"request-id", request_id.encode())]
+                names = {name for name, _ in given}  # a tile that never changes says itself how long it may be kept
+                message["headers"] = given + [pair for pair in SECURITY if pair[0] not in names]
             await send(message)
 
         async def failed(error: GuardError) -> None:

@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 from guard import __version__
 from guard.api.problem import PROBLEM
 from guard.catalogue import Operation
-from guard.wire.model import Attachment
+from guard.wire.model import Attachment, Content
 
 REF = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
@@ -110,13 +110,15 @@ def _entry(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
             "required": bool(body["required"]),
             "content": {"application/json": {"schema": body, "example": dict(item.example)}},
         }
+    if item.public:
+        entry["security"] = [{}, {"bearer": []}]
     if parameters:
         entry["parameters"] = parameters
     return entry
 
 
 def _content(item: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
-    if issubclass(item.gives, Attachment):
+    if issubclass(item.gives, Attachment | Content):
         kind = item.gives.documented
         return {kind: {"schema": {"type": "string", "contentMediaType": kind}}}
     return {"application/json": {"schema": references[(item.gives, "serialization")]}}

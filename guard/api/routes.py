@@ -27,7 +27,7 @@ from guard.errors import (
     Unauthenticated,
 )
 from guard.gate import Gate
-from guard.wire.model import Attachment, Model
+from guard.wire.model import Attachment, Content, Model
 
 PUBLIC = {
     "/livez": "The process runs.",
@@ -35,6 +35,8 @@ PUBLIC = {
     "/version": "The release.",
     "/openapi.json": "This document.",
 }
+
+SPANNING = "{tile}"  # the one parameter that holds slashes: c2sp.org/tlog-tiles numbers a tile by a path
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -53,7 +55,7 @@ def build(gate: Gate, ready: Callable[[], Mapping[str, bool]], max_body_bytes: i
     for operation in gate.operations.values():
         if operation.path is not None and operation.method is not None:
             app.add_api_route(
-                operation.path,
+                operation.path.replace(SPANNING, SPANNING[:-1] + ":path}"),
                 endpoint(gate, operation, max_body_bytes),
                 methods=[operation.method],
                 operation_id=operation.operation_id,
@@ -71,16 +73,17 @@ def build(gate: Gate, ready: Callable[[], Mapping[str, bool]], max_body_bytes: i
 
 def endpoint(gate: Gate, operation: Operation, max_body_bytes: int) -> Endpoint:
     """The handler of one operation: identify, read, parse, call, answer."""
+    limit = 0 if operation.public else max_body_bytes  # nobody without a credential sends a body
 
     async def handle(request: Request) -> Response:
         request_id: str = request.scope["guard.request_id"]
         try:
-            actor = gate.identify(request.headers.get("authorization"), peer(request.scope))
+            actor = gate.enter(operation, request.headers.get("authorization"), peer(request.scope))
         except Unauthenticated as error:
             unit = gate.refused(operation, error, request_id, peer=peer(request.scope))
             return _answer(await gate.settle(unit), request_id)
         try:
-            received = await _read(request, max_body_bytes)
+            received = await _read(request, limit)
             bodies.media_type(request.headers.get("content-type", ""), received)
             wanted = bodies.parse(operation, received, request.path_params, _query(request))
         except GuardError as error:
@@ -124,6 +127,8 @@ def _response(answer: Any) -> Response:
     if isinstance(answer, Attachment):
         headers = {"etag": f'"{answer.sha256}"'} if answer.sha256 else {}
         return FileResponse(answer.path, media_type=answer.media_type, filename=answer.file_name, headers=headers)
+    if isinstance(answer, Content):
+        return Response(answer.content, headers={"content-type": answer.media_type, "cache-control": answer.cache})
     return Response(encode(answer), media_type="application/json")
 
 

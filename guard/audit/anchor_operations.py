@@ -4,10 +4,11 @@ import base64
 from functools import partial
 from typing import Any
 
-from guard.audit import export_store, stamp_store, stolen, store
+from guard.audit import archive_store, copy_operations, copy_store, export_store, stamp_store, stolen, store
 from guard.audit.anchor_settings import Authority
 from guard.audit.anchors import Anchors
 from guard.audit.checkpoint import Head
+from guard.audit.copies import Copies
 from guard.audit.export_work import Exports
 from guard.audit.incarnation_store import Keeper
 from guard.audit.log import Log
@@ -215,10 +216,11 @@ def copy_checkpoint(ctx: Context, request: wire.CopyCheckpoint) -> wire.Outside:
     head, text = _latest(ctx)
     size = head.checkpoint.size
     written = anchors.worm.put_checkpoint(head.checkpoint, text)
+    alarm = copy_operations.complete(ctx, anchors.worm) if anchors.worm.tiles else ""
     ctx.note(size=size, written=written)
     ctx.at_outcome(lambda tx: stamp_store.add(tx, "worm", size, text, None, ctx.now_us))
     ctx.after_commit(lambda: ctx.part(Rounds).done("worm", size))
-    return wire.Outside(size=size, time_us=ctx.now_us)
+    return wire.Outside(size=size, time_us=ctx.now_us, alarm=alarm)
 
 
 @operation(
@@ -239,6 +241,8 @@ def list_anchors(ctx: Context, request: wire.ListAnchors) -> wire.AnchorList:
     rows = {row.kind: row for row in stamp_store.latest(ctx.tx)}
     if anchors.worm is not None:
         found.append(_row_view("worm", anchors.worm.place, rows.get("worm"), counts=True))
+    if anchors.worm is not None and anchors.worm.tiles:
+        found.append(_copies_view(ctx, anchors.worm.place))
     for one in anchors.authorities:
         kind = f"rfc3161:{one.name}"
         found.append(_row_view(kind, one.url, rows.get(kind), remark="dates the log; kept in its own database"))
@@ -270,6 +274,13 @@ def _row_view(kind: str, place: str, row: Any, *, counts: bool = False, remark: 
         counts=counts,
         remark=remark,
     )
+
+
+def _copies_view(ctx: Context, place: str) -> wire.AnchorView:
+    span = archive_store.read_span(ctx.tx)
+    size = copy_store.copied(ctx.tx, span.origin)
+    remark = ctx.part(Copies).remark(span.archived - size)
+    return wire.AnchorView(kind="worm-tiles", place=place, size=size, origin=span.origin, counts=False, remark=remark)
 
 
 def _origin(text: str) -> str:

@@ -16,6 +16,7 @@ Form = TypeVar("Form")
 MAX_AUTHORITIES = 8  # each is asked one after the other
 MODES = ("COMPLIANCE", "GOVERNANCE")
 MAX_RETENTION_DAYS = 36_500
+_ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,62})(?:/([^\s/]+(?:/[^\s/]+)*)/?)?/?").fullmatch
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}").fullmatch
 
 
@@ -31,7 +32,10 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """An S3 bucket with Object Lock. Without `credentials_file`, boto3 looks where it always does."""
+    """An S3 bucket with Object Lock. Without `credentials_file`, boto3 looks where it always does.
+
+    `tiles` says that the log itself goes there too, and not its checkpoints alone.
+    """
 
     bucket: str
     retention_days: int
@@ -42,6 +46,7 @@ class Bucket:
     credentials_file: str = ""
     profile: str = "default"
     minutes: int = 5
+    tiles: bool = False
 
 
 def authorities(raw: object) -> tuple[Authority, ...]:
@@ -80,6 +85,19 @@ def bucket(raw: object) -> Bucket | None:
     return found
 
 
+def located(raw: Mapping[str, Any], address: str) -> Bucket:
+    """The bucket of `s3://bucket/prefix`, to be read from; all else as in the table of `[worm]`, if there is one.
+
+    Raises:
+        InvalidSetting: the address or the table has another form.
+    """
+    found = _ADDRESS(address)
+    if found is None:
+        raise InvalidSetting("Expected the form s3://BUCKET or s3://BUCKET/PREFIX, got another; correct it.")
+    given = {"retention_days": 1} | dict(raw) | {"bucket": found[1]} | ({"prefix": found[2]} if found[2] else {})
+    return _formed(Bucket, given, "worm")
+
+
 def place(home: PurePath, path: str | PurePath) -> PurePath:
     """A path of the settings: relative ones lie in the home directory."""
     return home / path
@@ -100,10 +118,10 @@ def _formed(form: type[Form], raw: object, where: str) -> Form:
     except TypeError:
         raise InvalidSetting(f"Expected {where} to have {', '.join(known)}, but one is missing; complete it.") from None
     for name, item in known.items():
-        wanted = item.type if isinstance(item.type, type) else {"int": int, "str": str}[str(item.type)]
+        wanted = item.type if isinstance(item.type, type) else {"int": int, "str": str, "bool": bool}[str(item.type)]
         value = getattr(made, name)
-        if type(value) is not wanted or (isinstance(value, int) and value < 1):
-            kind = "a whole number above 0" if wanted is int else "text"
+        if type(value) is not wanted or (isinstance(value, int) and wanted is int and value < 1):
+            kind = {int: "a whole number above 0", str: "text", bool: "true or false"}[wanted]
             raise InvalidSetting(f"Expected {kind} for {name} of {where}; correct it.")
     return made
 

@@ -7,10 +7,11 @@ changed; the first checkpoint that does not come out convicts it.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from guard.audit import note, rebuild_store, store
+from guard.audit import checkpoint_store, note, rebuild_store, store
 from guard.audit.files import Files, checked_tile, damaged_record, tiles_ending_at
 from guard.audit.indexing import placed
 from guard.audit.log import Log
+from guard.audit.note import VerifierKey
 from guard.audit.store import Placed
 from guard.audit.tiles import WIDTH, Tile, decode_bundle, tile_bytes
 from guard.audit.tree import Edge, leaf_hash, root_of
@@ -96,7 +97,8 @@ class _Rebuild:
             return
         size, root, signed = self.checkpoints[-1]
         try:
-            head = note.open_checkpoint(signed.encode(), self.log.origin, [one.verifier for one in self.log.signers])
+            keys = [VerifierKey.decode(row.vkey) for row in checkpoint_store.log_keys(self.tx, self.log.origin)]
+            head = note.open_checkpoint(signed.encode(), self.log.origin, keys)
         except GuardError as error:
             raise StoreDamaged(f"Expected a signed checkpoint of size {size} in the store: {error.detail}") from None
         if (head.size, head.root) != (size, root):

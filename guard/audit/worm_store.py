@@ -8,7 +8,9 @@ believes only notes that carry the log's signature. boto3 is loaded only where a
 import configparser
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,25 @@ TIMEOUT_SECONDS = 10
 MAX_SIZE = 2**63 - 1
 MAX_INCARNATION = 999_999_999
 MAX_VERSIONS = 1000  # looked through for the largest checkpoint; names are sorted so that it is among the first
+MAX_PAGES = 64  # of versions under one prefix: a hundred tiles with every partial one of each are 26
+BEATEN = {"PreconditionFailed", "ConditionalRequestConflict"}  # somebody else wrote the name first
+MISSING, DELETED, OVERWRITTEN = "missing", "deleted", "overwritten"
 Clock = Callable[[], int]
+
+
+@dataclass(slots=True)
+class Versions:
+    """The versions of one object, newest first, and how many markers hide it."""
+
+    ids: list[str] = field(default_factory=list)
+    markers: int = 0
+
+    @property
+    def fault(self) -> str:
+        """What was done to an object that was to be written once."""
+        if self.markers or not self.ids:
+            return DELETED
+        return OVERWRITTEN if len(self.ids) > 1 else ""
 
 
 class Worm:
@@ -33,6 +53,7 @@ class Worm:
         self._clock = clock
         self._client = _client(settings, home)
         self.place = f"bucket {settings.bucket}"
+        self.tiles = settings.tiles
 
     def key_of(self, head: Checkpoint) -> str:
         """The name of a checkpoint; that of the largest one sorts before all others."""
@@ -62,16 +83,57 @@ class Worm:
                 if held != digest:
                     raise Conflict(f"Expected {key} to be new in the bucket, but it holds other bytes; look into it.")
                 return False
-            self._client.put_object(
-                Bucket=self._settings.bucket,
-                Key=key,
-                Body=content,
-                ChecksumAlgorithm="SHA256",
-                Metadata={"sha256": digest},
-                ObjectLockMode=self._settings.mode,
-                ObjectLockRetainUntilDate=until,
-            )
+            try:
+                self._client.put_object(
+                    Bucket=self._settings.bucket,
+                    Key=key,
+                    Body=content,
+                    ChecksumAlgorithm="SHA256",
+                    Metadata={"sha256": digest},
+                    ObjectLockMode=self._settings.mode,
+                    ObjectLockRetainUntilDate=until,
+                    IfNoneMatch="*",
+                )
+            except self._client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] not in BEATEN:
+                    raise
+                raise Conflict(f"Expected {key} to be new in the bucket, but it came meanwhile; try again.") from None
         return True
+
+    def name(self, origin: str, path: str) -> str:
+        """The name of a file of the log with this origin: `<prefix>/<origin>/<path>`, a directory of tlog-tiles."""
+        return f"{self._settings.prefix}/{origin}/{path}"
+
+    def read(self, key: str) -> tuple[bytes | None, str]:
+        """The object as it was put first, or None; and what was done to it since, or nothing.
+
+        Raises:
+            Unreachable: the bucket did not answer.
+        """
+        with _Named(self._settings.bucket):
+            found = self.versions(key).get(key)
+            if found is None or not found.ids:
+                return None, MISSING if found is None else found.fault
+            answer = self._client.get_object(Bucket=self._settings.bucket, Key=key, VersionId=found.ids[-1])
+            return answer["Body"].read(), found.fault
+
+    def versions(self, prefix: str) -> dict[str, "Versions"]:
+        """What there is under a prefix, and ever was, by its name.
+
+        Raises:
+            Unreachable: the bucket did not answer.
+        """
+        found: dict[str, Versions] = {}
+        with _Named(self._settings.bucket):
+            pages = self._client.get_paginator("list_object_versions").paginate(
+                Bucket=self._settings.bucket, Prefix=prefix
+            )
+            for page in islice(pages, MAX_PAGES):
+                for one in page.get("Versions", ()):
+                    found.setdefault(one["Key"], Versions()).ids.append(one["VersionId"])
+                for one in page.get("DeleteMarkers", ()):
+                    found.setdefault(one["Key"], Versions()).markers += 1
+        return found
 
     def notes(self) -> Iterator[str]:
         """Every note found among the first names, the largest first; not one is checked here.
@@ -119,7 +181,7 @@ class _Named:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is None or not kind.__module__.startswith(("botocore", "boto3", "urllib3")):
             return
-        response: Any = getattr(error, "response", {})
+        response: Any = getattr(error, "response", None) or {}  # a read that timed out has one that is None
         cause = response.get("Error", {}).get("Code", kind.__name__)
         raise Unreachable(f"Expected the bucket {self._bucket} to answer, got {cause}; see its settings.") from None
 

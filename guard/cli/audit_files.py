@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from guard.cli.audit_restore import restore
 from guard.cli.session import Session, verb
 from guard.errors import VerificationFailed
 from guard.settings import discover_home, load
@@ -18,10 +19,15 @@ def register(group: typer.Typer) -> None:
     verb(group, "scrub")(scrub)
 
 
-def rebuild(session: Session) -> Any:
+def rebuild(
+    session: Session,
+    source: Annotated[str, typer.Option("--from", help="s3://bucket/prefix that the log was copied to")] = "",
+    vkey: Annotated[list[str] | None, typer.Option(help="with --from: the log's key, from your own notes")] = None,
+) -> Any:
     """Make the search index, head and hash tiles anew from the records. The home must not be served.
 
     Every signed checkpoint must come out of the records; a damaged one stops it with its index, and nothing changes.
+    With --from, files that the home lacks come from the bucket, and an empty home gets the whole log.
 
     Example: guard audit rebuild --home /var/lib/guard
     """
@@ -30,6 +36,8 @@ def rebuild(session: Session) -> Any:
     from guard.catalogue import PLATFORM, Actor
 
     settings = load((session.home or discover_home() or Path(".guard")).absolute())
+    if source:
+        return restore(settings, source, vkey or [])
     with (
         offline(settings) as (store, log, files),
         store.write() as tx,

@@ -6,6 +6,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "actors.whoami": ("GET", "/api/v1/whoami"),
     "alerts.list": ("GET", "/api/v1/alerts"),
     "anchors.list": ("GET", "/api/v1/audit/anchors"),
+    "bundles.read": ("GET", "/guard/{log}/tile/entries/{tile}"),
     "censuses.run": ("POST", "/api/v1/censuses"),
     "checkpoints.accept_clock": ("POST", "/api/v1/audit/clock"),
     "checkpoints.latest": ("GET", "/api/v1/audit/checkpoint"),
@@ -40,6 +41,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "grants.add": ("POST", "/api/v1/grants"),
     "grants.list": ("GET", "/api/v1/grants"),
     "grants.remove": ("POST", "/api/v1/grants/{grant}/remove"),
+    "heads.read": ("GET", "/guard/{log}/checkpoint"),
     "holds.list": ("GET", "/api/v1/audit/holds"),
     "holds.place": ("POST", "/api/v1/audit/holds"),
     "holds.release": ("POST", "/api/v1/audit/holds/{hold}/release"),
@@ -83,6 +85,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "tokens.create": ("POST", "/api/v1/tokens"),
     "tokens.exchange": ("POST", "/api/v1/tokens/exchange"),
     "tokens.list": ("GET", "/api/v1/tokens"),
+    "tiles.read": ("GET", "/guard/{log}/tile/{level}/{tile}"),
     "tokens.revoke": ("POST", "/api/v1/tokens/{handle}/revoke"),
     "witnesses.list": ("GET", "/api/v1/audit/witnesses"),
 }

@@ -198,6 +198,7 @@ audit_archive = _table(
     _int("prune_asked_us", null=True),
     _int("scrubbed", null=True),
     _int("scrub_faults", null=True),
+    _int("copied", null=True),
 )
 audit_sealed = _table(
     "audit_sealed",

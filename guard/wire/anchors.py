@@ -80,6 +80,7 @@ class Outside(Model):
 
     size: int
     time_us: int
+    alarm: str = ""
 
 
 class ListAnchors(Model):

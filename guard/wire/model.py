@@ -41,6 +41,15 @@ class Attachment(Model):
     documented: ClassVar[str] = "application/zip"  # its media type in OpenAPI
 
 
+class Content(Model):
+    """Bytes as an answer, in the form that another standard gives them, and how long a cache may keep them."""
+
+    content: bytes = Field(exclude=True)
+    media_type: str
+    cache: str
+    documented: ClassVar[str] = "application/octet-stream"
+
+
 class Download(Attachment):
     """A file whose media type depends on what was asked for."""
 

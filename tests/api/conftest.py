@@ -69,6 +69,7 @@ def open_api(folder: Path, **settings: object) -> Iterator[Api]:
         "sources": (customers_source(folder),),
         "max_body_bytes": LIMIT,
         "failures_per_minute": 1_000_000,
+        "public_log": False,  # here nothing is open to all; tests/api/test_tiles.py has what is
     } | settings
     with world(folder / "home", **given) as made:
         full = made.token("acme", "user:local|ana", "role:everything", "role:commander", "role:deputy")

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from guard.app import ROOMS
 from guard.catalogue import collect
-from guard.wire.model import Attachment, Download
+from guard.wire.model import Attachment, Content, Download
 from tests.api.test_refusals import QUERIES
 
 ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
@@ -22,6 +22,9 @@ PRUNES = {"prunes.approve", "prunes.read", "prunes.request"}
 PLATFORM = {
     *EXPORTS,
     *EVIDENCE,
+    "bundles.read",
+    "heads.read",
+    "tiles.read",
     "records.prove",
     "records.reveal",
     *PRUNES,
@@ -78,6 +81,9 @@ def parameters(api):
         "incident": incident.json["id"],
         "export": export.json["id"],
         "n": "0",
+        "log": "main",
+        "level": "0",
+        "tile": "000.p/5",
         "hold": "hld_0198",
         "erasure": "ers_0198",
         "index": str(named.json["data"][0]["index"]),
@@ -136,6 +142,10 @@ def test_an_example_is_answered_as_the_document_says(api, document, fresh, name)
     assert fnmatch(answer.headers["content-type"].partition(";")[0], kind)
     if issubclass(item.gives, Attachment):
         assert answer.body.startswith(b"PK\x03\x04") or item.gives is Download
+        return
+    if issubclass(item.gives, Content):
+        assert content["schema"]["contentMediaType"] == kind
+        assert answer.body
         return
     schema = {**content["schema"], "components": document["components"]}
     assert list(Draft202012Validator(schema).iter_errors(answer.json)) == []

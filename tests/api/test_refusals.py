@@ -19,11 +19,14 @@ PARTS = {
     "index": "0",
     "job": "job_0198",
     "key": "customers.email",
+    "level": "0",
+    "log": "main",
     "n": "0",
     "matter": "case-17",
     "plan": "region-outage",
     "run": "run_0198",
     "stream": "shop",
+    "tile": "000",
     "version": "1",
 }
 QUERIES = {"checkpoints.prove": "?first=0&second=1"}

@@ -3,10 +3,8 @@
 import contextlib
 import shutil
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from guard.audit.anchor_settings import bucket as checked
 from guard.audit.anchors import Anchors
@@ -15,39 +13,7 @@ from guard.audit.worm_store import Worm
 from guard.errors import Conflict, InvalidSetting, NotFound, RollbackDetected, Unreachable
 from tests.world import START_US, world
 
-KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 FIRST = "guard.local/guard/main"
-
-
-@pytest.fixture(scope="module")
-def s3():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def client(s3):
-    made = boto3.client("s3", endpoint_url=s3, region_name="us-east-1", **KEYS)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def table(s3, client, request, tmp_path):
-    """A fresh bucket with Object Lock, as a table of the settings."""
-    name = "b" + str(abs(hash(request.node.name)))[:20]
-    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
-    (tmp_path / "credentials").write_text("[guard]\naws_access_key_id = testing\naws_secret_access_key = testing\n")
-    return {
-        "bucket": name,
-        "endpoint": s3,
-        "retention_days": 3650,
-        "credentials_file": str(tmp_path / "credentials"),
-        "profile": "guard",
-    }
 
 
 @pytest.fixture

@@ -62,6 +62,9 @@ class Echo(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.send_header("Request-Id", "req_of_guard")
+        if "/tile/" in self.path:
+            who = "public" if self.path.startswith("/guard/main/tile/0") else "private"
+            self.send_header("Cache-Control", f"{who}, max-age=31536000, immutable")
         self.end_headers()
         self.wfile.write(answer)
 
@@ -146,6 +149,7 @@ def site(folder: Path, tls_port: int, plain_port: int, upstream_port: int) -> st
         (r"listen 80;", f"listen 127.0.0.1:{plain_port};"),
         (r"/etc/nginx/guard\.", f"{folder}/guard."),
         (r"/var/log/nginx/", f"{folder}/"),
+        (r"/var/cache/nginx/", f"{folder}/"),
     ):
         text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
         assert count, f"nothing in deploy/nginx.conf matches {pattern}"
@@ -289,6 +293,24 @@ def test_a_banned_address_is_refused_before_guard_sees_it(front):
     status, _, _ = front.ask("/banned", source=BANNED)
     assert status == 403
     assert "/banned" not in front.seen
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/guard/main/tile/0/000", 1),
+        ("/guard/main/tile/0/x001/234", 1),
+        ("/guard/main/tile/0/001.p/7", 2),
+        ("/guard/main/tile/entries/000", 2),
+        ("/guard/closed/tile/0/000", 2),
+        ("/guard/main/checkpoint", 2),
+    ],
+)
+def test_only_full_hash_tiles_of_an_open_log_are_kept(front, path, asked):
+    answers = {front.ask(path)[2] for _ in range(2)}
+    assert front.seen.count(path) == asked
+    assert len(answers) == 1
+    assert dict(json.loads(answers.pop())["headers"])["X-Forwarded-For"] == "127.0.0.1"
 
 
 def test_metrics_are_not_for_the_outside(front):

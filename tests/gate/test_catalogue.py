@@ -12,6 +12,7 @@ from guard.errors import InternalError, NotFound
 from guard.wire.model import Model, Nothing
 
 CATALOGUE = collect(ROOMS)
+C2SP = {"heads.read", "tiles.read", "bundles.read"}  # whose paths are those of c2sp.org/tlog-tiles
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -118,9 +119,13 @@ class TestEntry:
     def test_its_route_is_below_the_api_and_fits_its_effect(self, entry):
         if entry.path is None:
             return
-        assert entry.path.startswith("/api/v1/")
+        assert entry.path.startswith("/api/v1/") or entry.name in C2SP
         assert entry.method in {"GET", "POST"}
         assert entry.method == "POST" or entry.effect in {Effect.NONE, Effect.READ}
+
+    def test_it_is_public_only_where_it_reads_and_leaves_no_record_of_anybody(self, entry):
+        assert not entry.public or (entry.exempt and entry.effect is Effect.READ and entry.method == "GET")
+        assert not entry.public or entry.name in {"heads.read", "tiles.read"}
 
     def test_it_is_documented_and_hot_only_where_it_may_be(self, entry):
         assert entry.summary.endswith(".")

@@ -16,14 +16,18 @@ UNRECORDED = {
     "checkpoints.reread",
     "checkpoints.stage",
     "checkpoints.witness",
+    "copies.look",
+    "heads.read",
     "intents.sweep",
     "log.archive",
+    "log.copy",
     "prunes.sweep",
     "scrubs.step",
     "services.watch",
     "sinks.move",
     "sinks.pull",
     "sinks.watch",
+    "tiles.read",
 }
 """The only operations without a record of their own; whoever adds one writes it here, and a reviewer reads it."""
 

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("prune_asked_us", INT, autoincrement=False, nullable=True),
         sa.Column("scrubbed", INT, autoincrement=False, nullable=True),
         sa.Column("scrub_faults", INT, autoincrement=False, nullable=True),
+        sa.Column("copied", INT, autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("origin"),
         sqlite_strict=True,
     )
