@@ -80,7 +80,7 @@ from guard.audit.witnesses import Claim, Witnesses
 from guard.audit.worm_store import Worm
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
-from guard.db.engine import ProcessLock, Store, Tx, open_store
+from guard.db.engine import ProcessLock, Store, Tx, open_store, unwritable
 from guard.db.presence import Presence
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
@@ -197,7 +197,10 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
     with ExitStack() as undo:
         lock = ProcessLock(settings.home)
         undo.callback(lock.release)
-        guard = _assemble(settings, clock, lock, undo, (model, rows, policies, watch, desk))
+        try:
+            guard = _assemble(settings, clock, lock, undo, (model, rows, policies, watch, desk))
+        except OSError as error:
+            raise unwritable(Path(error.filename or settings.home), error) from None
         undo.pop_all()  # from here on `Guard.close` does it
         return guard
 

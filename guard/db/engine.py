@@ -39,7 +39,7 @@ class ProcessLock:
         try:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise unwritable(self.path, error) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -54,14 +54,15 @@ class ProcessLock:
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
         except OSError as error:  # on a full disk not even a number can be written
             os.close(self._descriptor)
-            raise _unwritable(self.path, error) from None
+            raise unwritable(self.path, error) from None
 
     def release(self) -> None:
         """Give the home directory free."""
         os.close(self._descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> StoreUnavailable:
+def unwritable(path: Path, error: OSError) -> StoreUnavailable:
+    """What to say of a file that the system refuses while guard starts."""
     return StoreUnavailable(
         f"Expected to write {path}, got: {error.strerror}; "
         "see the free disk space and the permissions, then start again."

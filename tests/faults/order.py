@@ -16,7 +16,7 @@ from tests.faults.tally import Tally
 CALLS = ("pwrite64", "fdatasync", "fsync", "write", "writev", "sendto", "sendmsg")
 LINE = re.compile(r"^(?P<thread>\d+)\s+(?P<call>\w+)\((?P<fd>\d+<[^(]*?>)?")
 RESUMED = re.compile(r"^(?P<thread>\d+)\s+<\.\.\. (?P<call>\w+) resumed>")
-SECONDS = 3600  # between checkpoints, so that no loop writes while a request is answered
+SECONDS = 3600  # between beats, so that no loop writes while a request is answered: its write would look like ours
 
 
 def early(trace: str) -> tuple[int, int, int]:
@@ -53,7 +53,7 @@ def watch(rounds: int, variables: dict[str, str] | None = None) -> tuple[int, in
     find("strace")
     with tempfile.TemporaryDirectory(prefix="guard-faults-") as place:
         folder = Path(place)
-        home = make_home(folder, checkpoint_seconds=SECONDS)
+        home = make_home(folder, heartbeat_milliseconds=1000 * SECONDS)
         with serve(home, variables) as server:
             client = Client(folder, "order", server.url, server.token())
             client.step()
