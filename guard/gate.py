@@ -334,7 +334,7 @@ class Gate:
             return [*kept, self._entry(operation, request, context, error, phase=phase, intent=intent.id)]
 
         unit = Unit(work=close)
-        unit.vital = True  # an intent that was let in gets its outcome, whatever came between
+        unit.vital = unit.owed = True  # an intent that was let in gets its outcome, whatever came between
         try:
             unit.result = operation.run(context, request)
         except GuardError as error:

@@ -66,7 +66,7 @@ class Witness:
 class Sink:
     """A receiver to which the log is sent as it grows; its plugin says which of the texts it needs.
 
-    `begin` is "first", the first record of the log, or "next", the first one after the sink was declared.
+    `begin` is "first", the first record that the log still has, or "next", the first one after the sink was declared.
     """
 
     name: str

@@ -71,9 +71,11 @@ class HotProtocol(HttpToolsProtocol):
                 exchange.complete()
                 return
         began, self.at_rest = self.at_rest, False
+        before: Any = self.cycle
         super().data_received(data)
         cycle: Any = self.cycle
-        if began and isinstance(cycle, Exchange):
+        # An exchange that was there before is not what this data is of: it may be the first half of another's head.
+        if began and cycle is not before and isinstance(cycle, Exchange):
             self.at_rest = memo.learn(cycle, data)
 
     def on_headers_complete(self) -> None:
@@ -105,6 +107,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """The timer ended: close what was idle for so long, else wait for the rest of the time."""
+        if self.transport.is_closing():  # cut while a request was under way, which nobody will ever answer
+            self.timeout_keep_alive_task = None
+            return
         rest = self.answered_s + self.timeout_keep_alive - self.loop.time()
         if self._idle() and rest <= 0:
             super().timeout_keep_alive_handler()
@@ -270,8 +275,8 @@ class Exchange:
         return self.response_complete or self.disconnected
 
     def set_result(self, answer: Any) -> None:
-        """Write the answer."""
-        self._write(b"HTTP/1.1 200 OK\r\n" + JSON, encode(answer))
+        """Write the answer; one that cannot be written is its own failure and not that of those who wait behind it."""
+        self._unusual(lambda: self._write(b"HTTP/1.1 200 OK\r\n" + JSON, encode(answer)))
 
     def set_exception(self, error: BaseException) -> None:
         """Write the problem."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import audit_archive, audit_checkpoints, audit_holds, audit_index, audit_sealed
+from guard.db.schema import audit_archive, audit_checkpoints, audit_index, audit_sealed
 from guard.errors import Conflict
 
 
@@ -27,13 +27,6 @@ def read(tx: Tx, origin: str) -> Pruning:
     return Pruning(
         row.min_index, row.removed or 0, row.archived_size, row.prune_to, row.prune_asked_by, row.prune_asked_us
     )
-
-
-def active_holds(tx: Tx) -> int:
-    """How many legal holds are in force, whatever they cover: a log has one beginning for all."""
-    here = select(func.count()).select_from(audit_holds).where(audit_holds.c.state == "active")
-    found: int = tx.execute(here).scalar_one()
-    return found
 
 
 def size_before(tx: Tx, time_us: int) -> int:

@@ -31,7 +31,9 @@ class Rounds:
 
     def due(self, kind: str, now_us: int, size: int) -> bool:
         """Whether it is time, and there is something new; counts as a try."""
-        if now_us < self._next_us[kind] or size <= self._done[kind]:
+        # A pause longer than any there is comes of a clock that was set back meanwhile.
+        paused = 0 < self._next_us[kind] - now_us <= self._minutes[kind] * MINUTE_US + RETRY_US
+        if paused or size <= self._done[kind]:
             return False
         self._next_us[kind] = now_us + RETRY_US
         return True

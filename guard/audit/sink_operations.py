@@ -48,9 +48,10 @@ def declare_sinks(ctx: Context, request: wire.DeclareSinks) -> wire.DeclaredSink
     plans = {plan.name: plan for plan in ctx.part(Streams).sinks}
     added, removed = store.changed(ctx.tx, plans.keys())
     known, size = store.cursors(ctx.tx), store.size(ctx.tx)
+    first = ctx.part(Log).reader(ctx.tx).span.first  # what was pruned before cannot be sent
     for name in added:
         if name not in known:
-            store.add(ctx.tx, name, 0 if plans[name].begin == "first" else size)
+            store.add(ctx.tx, name, first if plans[name].begin == "first" else size)
     store.set_state(ctx.tx, added, store.DECLARED)
     store.set_state(ctx.tx, removed, store.REMOVED)
     ctx.note(added=added, removed=removed)

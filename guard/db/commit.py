@@ -130,7 +130,7 @@ class Pipeline:
         with self._lock:
             if not self.alive:
                 raise StoreUnavailable("The store's writer has stopped, so nothing was done; restart the service.")
-            if self.waiting >= self._limit:
+            if self.waiting >= self._limit and not unit.owed:
                 raise Overloaded(
                     "The commit queue is full, so nothing was done; try again shortly.",
                     retry_after_seconds=RETRY_AFTER_SECONDS,

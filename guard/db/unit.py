@@ -40,7 +40,10 @@ class Unit:
     unit is answered with, its last one, and `receipt()` the signed promise that it is in the log.
     """
 
-    __slots__ = ("_place", "_promises", "entries", "error", "hooks", "record", "result", "vital", "waiter", "work")
+    __slots__ = (
+        *("_place", "_promises", "entries", "error", "hooks", "owed"),
+        *("record", "result", "vital", "waiter", "work"),
+    )
 
     def __init__(self, entries: Sequence[Entry] = (), work: Callable[[Tx], Sequence[Entry]] | None = None) -> None:
         self.entries = entries
@@ -50,6 +53,7 @@ class Unit:
         self.hooks: Sequence[Callable[[], None]] = ()
         self.waiter: Waiter | Future[Any] | None = None
         self.vital = False  # it signs or closes what was acknowledged before
+        self.owed = False  # what it records has happened already, so a full queue does not refuse it
         self.record: Entry | None = None
         self._promises: Promises | None = None
         self._place = 0

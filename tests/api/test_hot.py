@@ -1,18 +1,26 @@
 """The short way of hot operations gives what the ordinary way gives: the same answers, headers and records."""
 
 import base64
+import gc
 import json
+import socket
+import sqlite3
+import struct
 import time
+import weakref
+from contextlib import ExitStack
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from guard.api import hot as ways
+from guard.api.routes import encode
 from guard.app import ROOMS
 from guard.audit import receipt, store
 from guard.audit.entry import split
 from guard.catalogue import Effect, collect
 from tests.api.asking import Wire, request_bytes
-from tests.api.conftest import LIMIT
+from tests.api.conftest import LIMIT, Live, until
 
 HOT = {name: item for name, item in collect(ROOMS).items() if item.hot}
 ENCRYPT, CHECK = "/api/v1/fields/encrypt", "/api/v1/checks"
@@ -204,6 +212,83 @@ def test_the_same_head_with_a_body_that_comes_later_or_with_more_behind_it_is_pa
         wire.send(content)  # from here on nobody knows where the parser stands
         assert wire.read().status == 200
     assert b"".join(parsed) == content * 6
+
+
+def test_half_a_head_is_never_taken_for_a_message_of_the_one_before(api, hot):
+    """As long as the body before it and three letters, so that it might pass for a message without an end of its head.
+
+    What follows would then be run for the actor of the message before, whoever sent it through a shared connection.
+    """
+    body = compact(QUESTION)
+    length = len(body) + len("POS")
+    head = request_bytes("POST", CHECK, body, token=api.nobody, headers=["x-a: " + "a" * length])
+    cut = head.index(b"aaa")
+    first = head[:cut] + b"a" * (length - cut)
+    rest = head[head.index(b"\r\n", cut) :]
+    with Wire(hot.port) as wire:
+        assert wire.ask("POST", CHECK, body, token=api.full).status == 200
+        for piece in (first, b"POS" + body, rest):
+            wire.send(piece)
+            time.sleep(0.05)
+        assert wire.read().status == 403
+        assert wire.ask("POST", CHECK, body, token=api.full).status == 200
+
+
+@pytest.fixture
+def mortal(api):
+    """A server whose connections may be quiet for a moment only, and those of them that are still in memory."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    class Mortal(api.world.guard.protocol):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            self.timeout_keep_alive = 0.1
+            alive.add(self)
+
+    live = Live(api, Mortal)
+    yield live, alive
+    live.stop()
+
+
+def test_a_connection_that_is_cut_while_a_remembered_request_waits_is_forgotten(api, mortal):
+    live, alive = mortal
+    content = request_bytes("POST", CHECK, compact(QUESTION), token=api.full)
+    blocker = sqlite3.connect(api.world.guard.store.path, isolation_level=None)
+    with Wire(live.port) as wire:
+        wire.send(content)
+        assert wire.read().status == 200
+        blocker.execute("BEGIN IMMEDIATE")
+        wire.send(content)
+        time.sleep(0.02)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.05)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    until(lambda: gc.collect() >= 0 and not alive)
+
+
+def test_an_answer_that_cannot_be_written_fails_alone(api, hot, monkeypatch):
+    """Of four whose records share a commit, two get an error and two their answers."""
+
+    def failing(answer):
+        if answer["results"][0].get("problem"):
+            raise TypeError("a text that nobody may see")
+        return encode(answer)
+
+    monkeypatch.setattr(ways, "encode", failing)
+    good, bad = compact({"items": [item("1")]}), compact({"items": [item("1", plaintext="?")]})
+    blocker = sqlite3.connect(api.world.guard.store.path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with ExitStack() as opened:
+        wires = [opened.enter_context(Wire(hot.port)) for _ in range(4)]
+        for wire, body in zip(wires, [bad, good, bad, good], strict=True):
+            wire.send(request_bytes("POST", ENCRYPT, body, token=api.full))
+        time.sleep(0.1)
+        blocker.execute("ROLLBACK")
+        answers = [wire.read() for wire in wires]
+    blocker.close()
+    assert [one.status for one in answers] == [500, 200, 500, 200]
+    assert not any(b"nobody may see" in one.all_bytes for one in answers)
 
 
 def test_hot_operations_compute_in_memory_only():

@@ -9,10 +9,11 @@ import pytest
 
 from guard.app import offline
 from guard.audit.rebuild import rebuild
+from guard.audit.stream import Streams
 from guard.audit.tree import leaf_hash, root_of, verify_consistency
 from guard.catalogue import PLATFORM
 from guard.errors import Conflict, Denied, GuardError, InvalidRequest, LegalHold, NotFound, RangePruned, StoreDamaged
-from guard.settings import Settings
+from guard.settings import Settings, Sink
 from tests.audit.test_rebuild import files, rows
 from tests.audit.test_shell_archive import entries, fill
 from tests.world import world
@@ -168,9 +169,11 @@ def test_nothing_younger_than_what_was_asked_is_taken(place):
     assert place.call("prunes.request", place.eve, keep_days=201).requested_to == 512
 
 
-def test_a_hold_refuses_the_request_the_approval_and_the_sweep(place):
+@pytest.mark.parametrize("state", ["active", "releasing"])
+def test_a_hold_refuses_the_request_the_approval_and_the_sweep(place, state):
+    """One person's wish to release it changes nothing: two release a hold."""
     asked = place.call("prunes.request", place.eve, keep_days=180)
-    hold(place)
+    hold(place, state)
     for name, actor, request in (
         ("prunes.request", place.eve, {"keep_days": 180}),
         ("prunes.approve", place.bob, {"to": asked.requested_to}),
@@ -180,9 +183,10 @@ def test_a_hold_refuses_the_request_the_approval_and_the_sweep(place):
     assert place.call("prunes.read", place.bob).min_index == 0
 
 
-def test_a_hold_that_comes_after_the_approval_keeps_what_is_still_there(place):
+@pytest.mark.parametrize("state", ["active", "releasing"])
+def test_a_hold_that_comes_after_the_approval_keeps_what_is_still_there(place, state):
     prune(place)
-    hold(place)
+    hold(place, state)
     sweep(place)
     assert any("entries/000" in path for path in files(place.home))
     assert rows(place.home)["audit_index"][0][0] == 0
@@ -191,6 +195,15 @@ def test_a_hold_that_comes_after_the_approval_keeps_what_is_still_there(place):
 def test_a_released_hold_refuses_nothing(place):
     hold(place, "released")
     assert prune(place).min_index == 512
+
+
+def test_a_sink_that_is_declared_later_gets_what_the_log_still_has(place):
+    prune(place)
+    sweep(place)
+    place.guard.gate._doors.parts[Streams].sinks = (Sink("siem", "file", path=str(place.home / "siem.jsonl")),)
+    assert place.call("sinks.declare").added == ["siem"]
+    pulled = place.call("sinks.pull", sink="siem", first=None)
+    assert (pulled.first, pulled.entries[0].encode()) == (512, place.before[512])
 
 
 @pytest.mark.parametrize("role", ["role:auditor", "role:support", "role:tenant-admin"])

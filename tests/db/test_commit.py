@@ -89,6 +89,20 @@ def test_a_full_queue_refuses_at_once_and_does_nothing(tmp_path, limit):
         assert pipeline.wait(keep("room again")) == "room again"
 
 
+def test_a_full_queue_takes_what_has_happened_already(tmp_path):
+    """Told that nothing was done, a caller would do it again; and the log would not know of the first time."""
+    with world(tmp_path / "home", queue_limit=1) as made:
+        pipeline, path = made.guard.pipeline, made.guard.settings.database
+        owed = keep("owed")
+        owed.owed = True
+        with held(pipeline):
+            waiters = [queued(pipeline, keep("first")), queued(pipeline, owed)]
+            with pytest.raises(Overloaded):
+                pipeline.submit(keep("one too many"))
+        assert [waiter.result(PATIENCE_SECONDS) for waiter in waiters] == ["first", "owed"]
+        assert names(path) == ["first", "owed"]
+
+
 def test_a_refused_unit_undoes_its_savepoint_only(pipeline, path):
     def work(tx):
         try:

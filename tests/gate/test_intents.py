@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from guard.db.unit import Unit
 from guard.errors import Conflict
 from guard.gate import INTENT_SECONDS
 from tests.conftest import ROOT
+from tests.db.building import held, keep, queued
 from tests.gate.building import insert, stage, told
 
 
@@ -77,6 +80,21 @@ def test_an_outcome_that_comes_after_the_sweep_is_late(made):
     assert bodies[2]["intent"] == bodies[1]["intent"] == bodies[0]["id"]
     assert made.kept() == ["done late"]
     assert_log_pairs(made)
+
+
+def test_a_full_queue_does_not_keep_out_the_outcome(tmp_path):
+    with stage(tmp_path / "home", queue_limit=1) as made, ExitStack() as writer:
+        ana = made.hire("acme", "user:local|ana", "role:tester")
+
+        def crowded(_ctx, _request):
+            writer.enter_context(held(made.pipeline))
+            queued(made.pipeline, keep("company"))
+            threading.Timer(0.2, writer.close).start()
+
+        made.script["a"] = crowded
+        size = made.size
+        assert made.call("notes.send", ana).text == "did a"
+        assert phases(made.bodies(size)) == [("intent", "ok"), ("outcome", "ok")]
 
 
 def test_a_late_refusal_is_late_too(made):
