@@ -221,7 +221,7 @@ def _assemble(
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
         signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
-        vault = Vault(hierarchy, policies)
+        vault = Vault(hierarchy, policies, Salts())
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
         doorkeeper.load(tx, clock())

@@ -15,7 +15,7 @@ from guard.vault import context, suites
 from guard.vault.context import Template, Value
 from guard.vault.envelope import FLAG_PADDED, HEADER_BYTES, from_text, to_text
 from guard.vault.keys import KeyVersion
-from guard.vault.suites import Suite
+from guard.vault.suites import Random, Suite
 from guard.vault.versions import may_decrypt, may_encrypt
 
 Varying = tuple[Value, ...]
@@ -42,8 +42,11 @@ class Sealer:
         *,
         portable: bool = False,
         pad_step: int = 0,
+        random: Random | None = None,
     ) -> None:
         """`shared` fields are equal for all values, `varying` names the others in sorted order.
+
+        `random` is asked for nonces by the suites that draw them here.
 
         Raises:
             KeyStateConflict: the version's state does not allow new values.
@@ -52,7 +55,7 @@ class Sealer:
         cell = {**dict.fromkeys(varying, True), **shared} if varying else shared
         suite, self._header = _seal_with(key_version, cell, portable, pad_step)
         self._fill = Template(self._header, shared, varying).fill
-        self._seal = suite.sealer(key_version.material.expose())
+        self._seal = suite.sealer(key_version.material.expose(), random)
         self._pad_step = pad_step
 
     def seal(self, varying: Varying, plaintext: bytes) -> str:
@@ -143,11 +146,13 @@ def seal_text(
     *,
     portable: bool = False,
     pad_step: int = 0,
+    random: Random | None = None,
 ) -> str:
     """Seal one value; raises as `Sealer` and `Sealer.seal`."""
     suite, header = _seal_with(key_version, fields, portable, pad_step)
     content = _padded(plaintext, pad_step) if pad_step else plaintext
-    return to_text(header + suite.seal(key_version.material.expose(), context.encode(header, fields), content))
+    key = key_version.material.expose()
+    return to_text(header + suite.seal(key, context.encode(header, fields), content, random))
 
 
 def open_text(

@@ -1,6 +1,7 @@
 """The suites that write envelopes, by their byte. Each seals under one key and one context and opens only in both.
 
 1 CBL256: Cobblestone-256 of c2sp.org/chunked-encryption, a key per message, commits to key and context.
+2 XAES: XAES-256-GCM of c2sp.org/XAES-256-GCM, 32 bytes shorter; not committing, the header fixes the one key.
 3 SIV: AES-256-SIV, RFC 5297, with exactly one associated-data string; the only deterministic suite.
 Law: every failure to open is one error with one text, whatever the cause; a caller who could tell a wrong key from a
 changed tag has an oracle. Deterministic output comes only from SIV, whose synthetic value covers every input: a 96-bit
@@ -17,10 +18,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from guard.errors import BodyTooLarge, DoesNotOpen, InternalError, InvalidEnvelope
+from guard.vault import xaes
 from guard.vault.envelope import SuiteId
 
 Transform = Callable[[bytes, bytes], bytes]
 """(context, plaintext or body) -> body or plaintext, under a key that was bound before."""
+
+Random = Callable[[int], bytes]
+"""Fresh bytes of a cryptographic source; none is given twice."""
 
 DOES_NOT_OPEN: Final = "ciphertext does not open in this context"
 MAX_FIELD_BYTES: Final = 1 << 20
@@ -40,17 +45,17 @@ class Suite:
     body_overhead: int
     tag_every_bytes: int
     deterministic: bool
-    bind_sealer: Callable[[bytes | bytearray], Transform]
+    bind_sealer: Callable[[bytes | bytearray, Random | None], Transform]
     bind_opener: Callable[[bytes | bytearray], Transform]
 
-    def sealer(self, key: bytes | bytearray) -> Transform:
+    def sealer(self, key: bytes | bytearray, random: Random | None = None) -> Transform:
         """A function (context, plaintext) -> body under `key`; it raises BodyTooLarge over 1 MiB.
 
         Raises:
-            InternalError: the key has not the suite's length.
+            InternalError: the key has not the suite's length, or the suite draws a nonce and no `random` came.
         """
         self._check_key(key)
-        return self.bind_sealer(key)
+        return self.bind_sealer(key, random)
 
     def opener(self, key: bytes | bytearray) -> Transform:
         """A function (context, body) -> plaintext under `key`; it raises DoesNotOpen for every failure.
@@ -61,13 +66,13 @@ class Suite:
         self._check_key(key)
         return self.bind_opener(key)
 
-    def seal(self, key: bytes | bytearray, context: bytes, plaintext: bytes) -> bytes:
+    def seal(self, key: bytes | bytearray, context: bytes, plaintext: bytes, random: Random | None = None) -> bytes:
         """The body of one value.
 
         Raises:
             BodyTooLarge: the plaintext has more than 1 MiB.
         """
-        return self.sealer(key)(context, plaintext)
+        return self.sealer(key, random)(context, plaintext)
 
     def open(self, key: bytes | bytearray, context: bytes, body: bytes) -> bytes:
         """The plaintext of one body.
@@ -94,7 +99,7 @@ def _too_large(plaintext: bytes) -> BodyTooLarge:
     )
 
 
-def _cobblestone_sealer(key: bytes | bytearray) -> Transform:
+def _cobblestone_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
     def seal(context: bytes, plaintext: bytes) -> bytes:
         if len(plaintext) > MAX_FIELD_BYTES:
             raise _too_large(plaintext)
@@ -116,7 +121,30 @@ def _cobblestone_opener(key: bytes | bytearray) -> Transform:
     return open_body
 
 
-def _siv_sealer(key: bytes | bytearray) -> Transform:
+def _xaes_sealer(key: bytes | bytearray, random: Random | None) -> Transform:
+    if random is None:
+        raise InternalError("The suite xaes draws a nonce for each value; give it the source of randomness.")
+
+    def seal(context: bytes, plaintext: bytes) -> bytes:
+        if len(plaintext) > MAX_FIELD_BYTES:
+            raise _too_large(plaintext)
+        nonce = random(xaes.NONCE_BYTES)
+        return nonce + xaes.encrypt(key, nonce, context, plaintext)
+
+    return seal
+
+
+def _xaes_opener(key: bytes | bytearray) -> Transform:
+    def open_body(context: bytes, body: bytes) -> bytes:
+        try:
+            return xaes.decrypt(key, context, body)
+        except InvalidTag:
+            raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+    return open_body
+
+
+def _siv_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
     cipher = AESSIV(key)
 
     def seal(context: bytes, plaintext: bytes) -> bytes:
@@ -149,6 +177,16 @@ CBL256: Final = Suite(
     bind_sealer=_cobblestone_sealer,
     bind_opener=_cobblestone_opener,
 )
+XAES: Final = Suite(
+    id=SuiteId.XAES,
+    name="xaes",
+    key_bytes=xaes.KEY_BYTES,
+    body_overhead=xaes.NONCE_BYTES + xaes.TAG_BYTES,
+    tag_every_bytes=0,
+    deterministic=False,
+    bind_sealer=_xaes_sealer,
+    bind_opener=_xaes_opener,
+)
 SIV: Final = Suite(
     id=SuiteId.SIV,
     name="siv",
@@ -160,7 +198,7 @@ SIV: Final = Suite(
     bind_opener=_siv_opener,
 )
 
-SUITES: Final = {suite.id: suite for suite in (CBL256, SIV)}
+SUITES: Final = {suite.id: suite for suite in (CBL256, XAES, SIV)}
 BY_NAME: Final = {suite.name: suite for suite in SUITES.values()}
 
 

@@ -11,6 +11,7 @@ from guard.vault import batches, store
 from guard.vault.keys import Keyring
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Sealer
+from guard.vault.suites import Random
 from guard.vault.unsealing import Hierarchy
 
 MAX_SEALERS = 4096  # fields of tenants; each binds a key and takes about 1 kB
@@ -19,8 +20,9 @@ MAX_SEALERS = 4096  # fields of tenants; each binds a key and takes about 1 kB
 class Vault:
     """What the operations of this room work on."""
 
-    def __init__(self, hierarchy: Hierarchy, policies: Mapping[str, FieldPolicy]) -> None:
+    def __init__(self, hierarchy: Hierarchy, policies: Mapping[str, FieldPolicy], random: Random) -> None:
         self.hierarchy = hierarchy
+        self._random = random
         self.policies = policies
         self.keyring = Keyring()
         self.running: dict[str, str] = {}  # job -> tenant
@@ -79,7 +81,12 @@ class Vault:
                 )
             names = batches.binding(policy)
             made = Sealer(
-                key, batches.shared(tenant, policy), names, portable=policy.portable, pad_step=policy.pad_step
+                key,
+                batches.shared(tenant, policy),
+                names,
+                portable=policy.portable,
+                pad_step=policy.pad_step,
+                random=self._random,
             )
             if len(self._sealers) >= MAX_SEALERS:
                 self._sealers.clear()
