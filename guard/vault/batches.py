@@ -100,6 +100,23 @@ def unseal(
             results[position] = {"problem": problem(error)}
 
 
+def reseal(
+    keyring: Keyring, tenant: str, policy: FieldPolicy, sealer: Sealer, version: int, item: Item
+) -> dict[str, Any]:
+    """The answer for one value that another sealed for the field's ingest key: the value under the field's own key."""
+    try:
+        header = header_of(item["ciphertext"])
+        key = keyring.find(tenant, header.key_id, header.key_version)
+        if policy.ingest is None or key.name != policy.ingest_key:
+            raise DoesNotOpen(DOES_NOT_OPEN)
+        names = binding(policy)
+        bound = varying(names, item["context"])
+        plaintext = Opener(key, shared(tenant, policy), names).open(bound, item["ciphertext"])
+        return {"ciphertext": sealer.seal(bound, plaintext), "key_version": version}
+    except GuardError as error:
+        return {"problem": problem(error)}
+
+
 def shared(tenant: str, policy: FieldPolicy) -> dict[str, Value]:
     """The part of the context that all values of a field in a tenant share."""
     return {"tenant": tenant, "table": policy.table, "column": policy.column}

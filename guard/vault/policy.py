@@ -15,6 +15,7 @@ from guard.errors import InvalidPolicy
 from guard.vault import index, planner, suites
 from guard.vault.declaration import Entry, read, refuse
 from guard.vault.envelope import SuiteId
+from guard.vault.hpke import Kem
 from guard.vault.index import Definition
 from guard.vault.mask import MASKS
 from guard.vault.normalisers import NORMALISERS, normaliser
@@ -31,7 +32,7 @@ _KEY_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,127}")
 _TABLE_REQUIRED: Final = frozenset({"version", "table", "columns"})
 _TABLE_OPTIONAL: Final = frozenset({"rows"})
 _COLUMN_REQUIRED: Final = frozenset({"class", "suite", "bind", "mask", "purposes"})
-_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad"})
+_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad", "ingest"})
 _INDEX_REQUIRED: Final = frozenset({"name", "kind", "normalise", "bits"})
 _INDEX_OPTIONAL: Final = frozenset({"unique"})
 _REFUSED_SUITES: Final = {
@@ -65,6 +66,19 @@ class FieldPolicy:
     purposes: frozenset[str]
     indexes: tuple[Definition, ...]
     pad_step: int = 0
+    ingest: Kem | None = None
+    """How others seal values for this field that they cannot read back; None if nobody may."""
+
+    @property
+    def ingest_key(self) -> str:
+        """The name of the key pair for such values; columns that share a key share it too."""
+        return f"{self.key}.ingest"
+
+    @property
+    def keys(self) -> dict[str, suites.Suite]:
+        """Every named key that this field needs, with its suite."""
+        found = {self.key: suites.suite(self.suite)}
+        return found if self.ingest is None else found | {self.ingest_key: suites.INGEST[self.ingest]}
 
     @property
     def deterministic(self) -> bool:
@@ -129,6 +143,9 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
         purposes=_purposes(given["purposes"]),
         indexes=indexes,
         pad_step=_pad_step(given["pad"]) if "pad" in given else 0,
+        ingest=Kem(_choice(given["ingest"], "a way to seal", [kem.value for kem in Kem]))
+        if "ingest" in given
+        else None,
     )
 
 
@@ -136,7 +153,7 @@ def _suite(entry: Entry) -> suites.Suite:
     name = entry.text("the name of a suite")
     if name in _REFUSED_SUITES:
         raise entry.refuse(_REFUSED_SUITES[name])
-    return suites.BY_NAME[_choice(entry, "a suite", suites.BY_NAME)]
+    return suites.BY_NAME[_choice(entry, "a suite", [one.name for one in suites.SUITES.values()])]
 
 
 def _bind(given: dict[str, Entry], *, deterministic: bool) -> tuple[Bind, ...]:

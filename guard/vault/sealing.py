@@ -186,7 +186,7 @@ def _open_with(key_version: KeyVersion, fields: Mapping[str, Value], compromised
         raise _refused(key_version, "does not open values")
     if fields.get("tenant") != key_version.tenant:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    return suites.suite(key_version.suite)
+    return suites.of_key(key_version.suite, len(key_version.material))
 
 
 def _check_header(header: bytes, own: bytes) -> None:

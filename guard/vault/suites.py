@@ -3,10 +3,11 @@
 1 CBL256: Cobblestone-256 of c2sp.org/chunked-encryption, a key per message, commits to key and context.
 2 XAES: XAES-256-GCM of c2sp.org/XAES-256-GCM, 32 bytes shorter; not committing, the header fixes the one key.
 3 SIV: AES-256-SIV, RFC 5297, with exactly one associated-data string; the only deterministic suite.
+5 SEAL: HPKE, RFC 9180, under a public key; for values on their way in, never for what a field keeps.
 Law: every failure to open is one error with one text, whatever the cause; a caller who could tell a wrong key from a
 changed tag has an oracle. Deterministic output comes only from SIV, whose synthetic value covers every input: a 96-bit
 nonce computed from the plaintext alone would repeat under two contexts and give away the GHASH key.
-The salt of suite 1 is drawn inside the library, the one randomness that does not enter as an argument.
+The salt of suite 1 and the ephemeral key of suite 5 are drawn inside the library; other randomness is an argument.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from guard.errors import BodyTooLarge, DoesNotOpen, InternalError, InvalidEnvelope
-from guard.vault import xaes
+from guard.vault import hpke, xaes
 from guard.vault.envelope import SuiteId
+from guard.vault.hpke import Kem
 
 Transform = Callable[[bytes, bytes], bytes]
 """(context, plaintext or body) -> body or plaintext, under a key that was bound before."""
@@ -198,8 +200,46 @@ SIV: Final = Suite(
     bind_opener=_siv_opener,
 )
 
+
+def _hpke_suite(kem: Kem) -> Suite:
+    def bind_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
+        public = hpke.public_key(kem, key)
+
+        def seal(context: bytes, plaintext: bytes) -> bytes:
+            if len(plaintext) > MAX_FIELD_BYTES:
+                raise _too_large(plaintext)
+            return hpke.seal(kem, public, context, plaintext)
+
+        return seal
+
+    def bind_opener(key: bytes | bytearray) -> Transform:
+        def open_body(context: bytes, body: bytes) -> bytes:
+            try:
+                return hpke.open_body(kem, key, context, body)
+            except InvalidTag:
+                raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+        return open_body
+
+    return Suite(
+        id=SuiteId.SEAL,
+        name=f"seal_{kem.value}",
+        key_bytes=hpke.private_bytes(kem),
+        body_overhead=hpke.overhead(kem),
+        tag_every_bytes=0,
+        deterministic=False,
+        bind_sealer=bind_sealer,
+        bind_opener=bind_opener,
+    )
+
+
+INGEST: Final = {kem: _hpke_suite(kem) for kem in Kem}
+"""The suites of keys under which others seal for a field."""
+
 SUITES: Final = {suite.id: suite for suite in (CBL256, XAES, SIV)}
-BY_NAME: Final = {suite.name: suite for suite in SUITES.values()}
+"""The suites that seal what a field keeps."""
+BY_NAME: Final = {suite.name: suite for suite in (*SUITES.values(), *INGEST.values())}
+"""Every suite under the name that the record of a key holds."""
 
 
 def suite(suite_id: SuiteId) -> Suite:
@@ -213,3 +253,15 @@ def suite(suite_id: SuiteId) -> Suite:
         known = ", ".join(f"{one.id.value} ({one.name})" for one in SUITES.values())
         raise InvalidEnvelope(f"Suite {suite_id.value} is not available for fields here; known are {known}.")
     return found
+
+
+def of_key(suite_id: SuiteId, key_bytes: int) -> Suite:
+    """The suite that opens under a key; of suite 5 the size of the private key names the KEM.
+
+    Raises:
+        InvalidEnvelope: as `suite`.
+    """
+    for one in INGEST.values():
+        if (one.id, one.key_bytes) == (suite_id, key_bytes):
+            return one
+    return suite(suite_id)

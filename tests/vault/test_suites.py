@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from guard.errors import BodyTooLarge, DoesNotOpen, InternalError, InvalidEnvelope
 from guard.vault import suites
 from guard.vault.envelope import MAX_ENVELOPE_BYTES, SuiteId
-from guard.vault.suites import CBL256, DOES_NOT_OPEN, MAX_FIELD_BYTES, SIV, SUITES, XAES
+from guard.vault.suites import CBL256, DOES_NOT_OPEN, INGEST, MAX_FIELD_BYTES, SIV, SUITES, XAES
 
 CONTEXT = b"guard/ctx/1\0" + bytes(100)
 PLAINTEXT = b"alice@example.com"
+X25519, HYBRID = INGEST.values()
 
-each_suite = pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
+ALL = (*SUITES.values(), *INGEST.values())
+each_suite = pytest.mark.parametrize("suite", ALL, ids=lambda suite: suite.name)
+each_kept = pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
 
 
 def new_key(suite):
@@ -41,7 +44,11 @@ def test_registry():
         (SuiteId.SIV, "siv", 64, True),
     }
     assert suites.suite(SuiteId.SIV) is SIV
-    assert suites.BY_NAME == {"cbl256": CBL256, "xaes": XAES, "siv": SIV}
+    assert {(suite.id, suite.name, suite.key_bytes, suite.deterministic) for suite in INGEST.values()} == {
+        (SuiteId.SEAL, "seal_x25519", 32, False),
+        (SuiteId.SEAL, "seal_mlkem768_x25519", 96, False),
+    }
+    assert {suite.name: suite for suite in ALL} == suites.BY_NAME
 
 
 @pytest.mark.parametrize("suite_id", sorted(set(SuiteId) - SUITES.keys()))
@@ -60,7 +67,9 @@ def test_there_and_back_and_the_stated_overhead(suite, size):
     assert 16 + len(body) <= MAX_ENVELOPE_BYTES
 
 
-@pytest.mark.parametrize(("suite", "with_header"), [(CBL256, 88), (XAES, 56), (SIV, 32)], ids=["cbl256", "xaes", "siv"])
+@pytest.mark.parametrize(
+    ("suite", "with_header"), [(CBL256, 88), (XAES, 56), (SIV, 32), (X25519, 64), (HYBRID, 1152)], ids=str
+)
 def test_overhead_of_a_field_with_its_header(suite, with_header):
     assert 16 + suite.overhead(32) == with_header
 
@@ -105,7 +114,7 @@ def test_every_flipped_bit_of_the_body(suite, context):
         assert caught.value.detail == DOES_NOT_OPEN
 
 
-@each_suite
+@each_kept
 def test_every_flipped_bit_of_the_context_and_the_key(suite):
     key = new_key(suite)
     body = seal(suite, key, CONTEXT, PLAINTEXT)
@@ -117,6 +126,30 @@ def test_every_flipped_bit_of_the_context_and_the_key(suite):
         changed = bytearray(key)
         changed[bit // 8] ^= 1 << bit % 8
         refused(suite, bytes(changed), CONTEXT, body)
+
+
+@pytest.mark.parametrize("suite", INGEST.values(), ids=lambda suite: suite.name)
+def test_every_flipped_bit_of_the_context_of_what_comes_in(suite):
+    """Of an X25519 key five bits are ignored (RFC 7748 section 5), so only the context is asked here."""
+    key = new_key(suite)
+    context = CONTEXT[:40]
+    body = seal(suite, key, context, PLAINTEXT)
+    for bit in range(len(context) * 8):
+        changed = bytearray(context)
+        changed[bit // 8] ^= 1 << bit % 8
+        refused(suite, key, bytes(changed), body)
+    refused(suite, new_key(suite), context, body)
+
+
+@pytest.mark.parametrize("suite", ALL, ids=lambda suite: suite.name)
+def test_the_suite_of_a_key(suite):
+    assert suites.of_key(suite.id, suite.key_bytes) is suite
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 64, 95, 97])
+def test_an_ingest_key_of_another_size_has_no_suite(size):
+    with pytest.raises(InvalidEnvelope, match="Suite 5 is not available"):
+        suites.of_key(SuiteId.SEAL, size)
 
 
 @each_suite
@@ -142,9 +175,9 @@ def test_long_bodies_release_nothing_when_their_end_is_wrong(suite):
 
 @each_suite
 def test_body_of_one_suite_is_no_body_of_another(suite):
-    key = secrets.token_bytes(64)
+    key = secrets.token_bytes(96)
     body = seal(suite, key[: suite.key_bytes], CONTEXT, PLAINTEXT)
-    for other in SUITES.values():
+    for other in ALL:
         if other is not suite:
             refused(other, key[: other.key_bytes], CONTEXT, body)
 
@@ -168,7 +201,7 @@ def test_salt_or_commitment_of_another_key_does_not_help(at):
 
 
 def test_determinism_is_what_the_registry_says():
-    for suite in SUITES.values():
+    for suite in ALL:
         key = new_key(suite)
         bodies = {seal(suite, key, CONTEXT, PLAINTEXT) for _ in range(50)}
         assert len(bodies) == (1 if suite.deterministic else 50)
