@@ -163,7 +163,11 @@ def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
         shown = _Show(show, policy.mask)
         batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown)
     # Only what opened is named: what did not may be a value in clear, whose hash could be guessed.
-    opened = [item["ciphertext"] for item, answer in zip(items, results, strict=True) if "problem" not in answer]
+    opened = [
+        item["ciphertext"]
+        for item, answer in zip(items, results, strict=True)
+        if "problem" not in answer and vault.policy(item["field"]).format is None  # those open whatever they are
+    ]
     ctx.note(**batches.summary(results), opened=digest(opened))
     return {"results": results}
 

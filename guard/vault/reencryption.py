@@ -258,4 +258,6 @@ def _column_of(ctx: Context, source_name: str, field: str) -> tuple[Source, str,
         raise InvalidRequest(f"Expected a field that source {source.name} declares, got {field}; declare its column.")
     if Bind.SUBJECT in policy.bind:
         raise InvalidRequest(f"Field {field} is bound to a subject; re-encrypt it through the API, item by item.")
+    if policy.format is not None:
+        raise InvalidRequest(f"Field {field} keeps its format and has no header; re-encrypt it through the API.")
     return source, column, policy

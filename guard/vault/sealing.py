@@ -78,7 +78,7 @@ class Sealer:
                 value = _padded(plaintext, pad_step) if pad_step else plaintext
                 answers.append(to_text(header + seal(fill(varying), value)))
             except GuardError as error:
-                answers.append(_detached(error))
+                answers.append(detached(error))
         return answers
 
 
@@ -130,7 +130,7 @@ class Opener:
             try:
                 answers.append(open_one(varying, text))
             except GuardError as error:
-                answers.append(_detached(error))
+                answers.append(detached(error))
         return answers
 
     def _fill_for(self, header: bytes) -> Fill:
@@ -173,7 +173,7 @@ def _seal_with(
     if pad_step not in PAD_STEPS:
         raise InternalError(f"A padding step is one of {PAD_STEPS}; {pad_step} came.")
     if not may_encrypt(key_version.state, compromised=key_version.compromised):
-        raise _refused(key_version, "seals no new values")
+        raise refused(key_version, "seals no new values")
     suite = suites.suite(key_version.suite)
     context.check_cell(cell, portable=portable, deterministic=suite.deterministic)
     if cell["tenant"] != key_version.tenant:
@@ -183,7 +183,7 @@ def _seal_with(
 
 def _open_with(key_version: KeyVersion, fields: Mapping[str, Value], compromised_granted: bool) -> Suite:
     if not may_decrypt(key_version.state, compromised=key_version.compromised, granted=compromised_granted):
-        raise _refused(key_version, "does not open values")
+        raise refused(key_version, "does not open values")
     if fields.get("tenant") != key_version.tenant:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     return suites.of_key(key_version.suite, len(key_version.material))
@@ -195,7 +195,8 @@ def _check_header(header: bytes, own: bytes) -> None:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
 
 
-def _refused(key_version: KeyVersion, what: str) -> KeyStateConflict:
+def refused(key_version: KeyVersion, what: str) -> KeyStateConflict:
+    """The error of a version whose state forbids what was asked."""
     flag = " and compromised" if key_version.compromised else ""
     return KeyStateConflict(
         f"The key {key_version.label} is {key_version.state.value}{flag}, so it {what}.",
@@ -220,7 +221,8 @@ def _unpadded(padded: bytes) -> bytes:
     return content[:-1]
 
 
-def _detached(error: GuardError) -> GuardError:
+def detached(error: GuardError) -> GuardError:
+    """The error without its traceback, to be kept in a list."""
     # A stored error would keep the frames of its traceback alive, and with them plaintexts and keys.
     error.__traceback__ = error.__context__ = None
     return error

@@ -4,6 +4,7 @@
 2 XAES: XAES-256-GCM of c2sp.org/XAES-256-GCM, 32 bytes shorter; not committing, the header fixes the one key.
 3 SIV: AES-256-SIV, RFC 5297, with exactly one associated-data string; the only deterministic suite.
 5 SEAL: HPKE, RFC 9180, under a public key; for values on their way in, never for what a field keeps.
+6 FF1: NIST SP 800-38G, where a value must keep its format; the one that authenticates nothing and has no header.
 Law: every failure to open is one error with one text, whatever the cause; a caller who could tell a wrong key from a
 changed tag has an oracle. Deterministic output comes only from SIV, whose synthetic value covers every input: a 96-bit
 nonce computed from the plaintext alone would repeat under two contexts and give away the GHASH key.
@@ -233,12 +234,28 @@ def _hpke_suite(kem: Kem) -> Suite:
     )
 
 
+def _without_alphabet(*_: object) -> Transform:
+    raise InternalError("The suite ff1 needs the alphabet of a field; a format seals with it.")
+
+
+FF1: Final = Suite(
+    id=SuiteId.FF1,
+    name="ff1",
+    key_bytes=32,
+    body_overhead=0,
+    tag_every_bytes=0,
+    deterministic=True,
+    bind_sealer=_without_alphabet,
+    bind_opener=_without_alphabet,
+)
+"""The record of keys whose fields keep their format; `formats` seals with them. Nothing is authenticated."""
+
 INGEST: Final = {kem: _hpke_suite(kem) for kem in Kem}
 """The suites of keys under which others seal for a field."""
 
 SUITES: Final = {suite.id: suite for suite in (CBL256, XAES, SIV)}
 """The suites that seal what a field keeps."""
-BY_NAME: Final = {suite.name: suite for suite in (*SUITES.values(), *INGEST.values())}
+BY_NAME: Final = {suite.name: suite for suite in (*SUITES.values(), FF1, *INGEST.values())}
 """Every suite under the name that the record of a key holds."""
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from guard.db.engine import Tx
 from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
 from guard.vault import batches, store
-from guard.vault.keys import Keyring
+from guard.vault.formats import FormatSealer
+from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Sealer
 from guard.vault.suites import Random
@@ -28,7 +29,7 @@ class Vault:
         self.running: dict[str, str] = {}  # job -> tenant
         self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
         self._later: Mapping[str, int] = {}
-        self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer, int]] = {}
+        self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer | FormatSealer, int]] = {}
 
     def load(self, tx: Tx) -> None:
         """Open every key of the store, and remember which jobs run."""
@@ -64,7 +65,7 @@ class Vault:
             raise PurposeRefused(f"Expected one of the purposes {allowed} for {field}, got {purpose}; correct it.")
         return found
 
-    def sealer(self, tenant: str, policy: FieldPolicy) -> tuple[Sealer, int]:
+    def sealer(self, tenant: str, policy: FieldPolicy) -> tuple[Sealer | FormatSealer, int]:
         """What seals a field's new values now, and the key version it uses; made once per keyring.
 
         Raises:
@@ -80,18 +81,17 @@ class Vault:
                     f"Expected the key {policy.key} to have the suite that {policy.name} declares; rotate the key."
                 )
             names = batches.binding(policy)
-            made = Sealer(
-                key,
-                batches.shared(tenant, policy),
-                names,
-                portable=policy.portable,
-                pad_step=policy.pad_step,
-                random=self._random,
-            )
+            made = self._made(key, policy, names)
             if len(self._sealers) >= MAX_SEALERS:
                 self._sealers.clear()
             kept = self._sealers[tenant, policy.name] = (ring, made, key.version)
         return kept[1], kept[2]
+
+    def _made(self, key: KeyVersion, policy: FieldPolicy, names: tuple[str, ...]) -> Sealer | FormatSealer:
+        shared = batches.shared(key.tenant, policy)
+        if policy.format is not None:
+            return FormatSealer(policy.format, key, shared, names)
+        return Sealer(key, shared, names, portable=policy.portable, pad_step=policy.pad_step, random=self._random)
 
     def change(self, how: Callable[[Keyring], Keyring]) -> None:
         """Replace the keyring; called after a commit by the writer only."""

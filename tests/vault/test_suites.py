@@ -48,7 +48,7 @@ def test_registry():
         (SuiteId.SEAL, "seal_x25519", 32, False),
         (SuiteId.SEAL, "seal_mlkem768_x25519", 96, False),
     }
-    assert {suite.name: suite for suite in ALL} == suites.BY_NAME
+    assert {suite.name: suite for suite in (*ALL, suites.FF1)} == suites.BY_NAME
 
 
 @pytest.mark.parametrize("suite_id", sorted(set(SuiteId) - SUITES.keys()))
@@ -86,6 +86,12 @@ def test_keys_of_another_length_are_refused(suite, size):
     for use in (suite.sealer, suite.opener):
         with pytest.raises(InternalError, match=f"{suite.key_bytes} bytes; {size} came"):
             use(bytes(size))
+
+
+def test_ff1_seals_nothing_without_a_format():
+    for use in (suites.FF1.sealer, suites.FF1.opener):
+        with pytest.raises(InternalError, match="needs the alphabet"):
+            use(bytes(32))
 
 
 def test_a_suite_that_draws_its_nonce_asks_for_the_source():
