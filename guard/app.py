@@ -43,6 +43,7 @@ import guard.detect.operations
 import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
+import guard.vault.ingest_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
@@ -123,6 +124,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.incident_operations,
     guard.runbook.operations,
     guard.vault.census,
+    guard.vault.ingest_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,
@@ -224,7 +226,7 @@ def _assemble(
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
         signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
-        vault = Vault(hierarchy, policies)
+        vault = Vault(hierarchy, policies, Salts())
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
         doorkeeper.load(tx, clock())
@@ -461,12 +463,13 @@ def _field_policies(settings: Settings) -> dict[str, FieldPolicy]:
             if policy.name in found:
                 raise InvalidPolicy(f"{_shown(settings, path)}: field {policy.name} is declared twice; remove one.")
             found[policy.name] = policy
-            first = shared.setdefault(policy.key, policy)
-            if first.suite is not policy.suite:
-                raise InvalidPolicy(
-                    f"{_shown(settings, path)}: {policy.name} and {first.name} share the key {policy.key} and declare "
-                    "different suites; give one of them a key of its own."
-                )
+            for key, suite in policy.keys.items():
+                first = shared.setdefault(key, policy)
+                if first.keys[key] is not suite:
+                    raise InvalidPolicy(
+                        f"{_shown(settings, path)}: {policy.name} and {first.name} share the key {key} and declare "
+                        "different suites; give one of them a key of its own."
+                    )
     if not found:
         raise InvalidPolicy(f"Expected at least one field policy in {settings.policies / 'fields'}, got none; add one.")
     return found

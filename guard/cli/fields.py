@@ -13,6 +13,7 @@ from guard.errors import GuardError, InvalidInput
 group = typer.Typer()
 Row = Annotated[str, typer.Option(help="the row that the value is bound to")]
 File = Annotated[Path | None, typer.Option(help="read the value from this file; default: standard input")]
+Version = Annotated[int, typer.Option(help="key version of a value that keeps its format, as encrypting gave it")]
 MAX_BYTES = 1 << 20
 
 
@@ -37,22 +38,24 @@ def encrypt(session: Session, field: str, row: Row, file: File = None) -> Any:
 
 
 @verb(group, "decrypt")
-def decrypt(session: Session, field: str, row: Row, purpose: str, file: File = None) -> Any:
+def decrypt(session: Session, field: str, row: Row, purpose: str, file: File = None, key_version: Version = 0) -> Any:
     """Open one sealed value, read from standard input, for a purpose.
 
     Example: guard fields decrypt customers.email billing --row 17 --file sealed.txt
     """
-    answer = _only(session.call("fields.decrypt", purpose=purpose, items=[_sealed(field, row, file)]))
+    answer = _only(session.call("fields.decrypt", purpose=purpose, items=[_sealed(field, row, file, key_version)]))
     return {"value": base64.b64decode(answer["plaintext"]).decode("utf-8", "backslashreplace")}
 
 
 @verb(group, "mask")
-def mask(session: Session, field: str, row: Row, purpose: str = "support", file: File = None) -> Any:
+def mask(
+    session: Session, field: str, row: Row, purpose: str = "support", file: File = None, key_version: Version = 0
+) -> Any:
     """Show one sealed value as the field's policy masks it.
 
     Example: guard fields mask customers.email --row 17 --file sealed.txt
     """
-    return _only(session.call("fields.mask", purpose=purpose, items=[_sealed(field, row, file)]))
+    return _only(session.call("fields.mask", purpose=purpose, items=[_sealed(field, row, file, key_version)]))
 
 
 @verb(group, "index")
@@ -65,8 +68,10 @@ def index(session: Session, field: str, name: str = "exact", purpose: str = "sup
     return _only(session.call("indexes.compute", purpose=purpose, items=[item]))
 
 
-def _sealed(field: str, row: str, file: Path | None) -> dict[str, Any]:
-    return {"field": field, "context": {"row": row}, "ciphertext": _value(file).decode("ascii", "replace").strip()}
+def _sealed(field: str, row: str, file: Path | None, key_version: int) -> dict[str, Any]:
+    ciphertext = _value(file).decode("utf-8", "replace").strip()
+    item = {"field": field, "context": {"row": row}, "ciphertext": ciphertext}
+    return item | ({"key_version": key_version} if key_version else {})
 
 
 def _value(file: Path | None) -> bytes:

@@ -19,6 +19,7 @@ from guard.cli import (
     audit_sinks,
     demo,
     fields,
+    fields_ingest,
     keys,
     logs,
     plan,
@@ -40,6 +41,7 @@ serving.register(app)
 demo.register(app)
 verify.register(app)
 audit_files.register(audit.group)
+fields_ingest.register(fields.group)
 witness.register(app)
 audit_keys.register(audit.group)
 audit_bundle.register(audit.group)

@@ -70,6 +70,7 @@ key_versions = _table(
     _int("changed_us"),
     UniqueConstraint("tenant", "name", "version"),
 )
+gcm_counters = _table("gcm_counters", _blob("key_id", key=True), _int("reserved"), _int("changed_us"))
 index_keys = _table(
     "index_keys",
     _text("tenant", key=True),

@@ -10,6 +10,7 @@ from typing import Any
 from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidRequest
 from guard.vault.context import Value, from_json
 from guard.vault.envelope import Header, header_of
+from guard.vault.formats import FormatOpener, FormatSealer
 from guard.vault.keys import Keyring
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Opener, Sealer, Varying
@@ -34,7 +35,12 @@ def fields_of(items: Iterable[Item]) -> list[str]:
 
 
 def seal(
-    sealer: Sealer, version: int, policy: FieldPolicy, items: Sequence[Item], results: Results, at: Sequence[int]
+    sealer: Sealer | FormatSealer,
+    version: int,
+    policy: FieldPolicy,
+    items: Sequence[Item],
+    results: Results,
+    at: Sequence[int],
 ) -> None:
     """Seal the items at the positions *at*, all of one field, into *results*."""
     ready: list[tuple[Varying, bytes]] = []
@@ -62,7 +68,7 @@ def seal(
             results[position] = {"problem": problem(answer)}
 
 
-def seal_one(sealer: Sealer, version: int, policy: FieldPolicy, item: Item) -> dict[str, Any]:
+def seal_one(sealer: Sealer | FormatSealer, version: int, policy: FieldPolicy, item: Item) -> dict[str, Any]:
     """The answer for a batch of one, without what only a batch needs."""
     try:
         bound = varying(binding(policy), item["context"])
@@ -84,6 +90,9 @@ def unseal(
     show: Callable[[bytes], dict[str, Any]],
 ) -> None:
     """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
+    if policy.format is not None:
+        _unseal_formatted(keyring, tenant, policy, items, results, at, show)
+        return
     names = binding(policy)
     openers: dict[tuple[bytes, int], Opener] = {}
     for position in at:
@@ -98,6 +107,50 @@ def unseal(
             results[position] = show(plaintext)
         except GuardError as error:
             results[position] = {"problem": problem(error)}
+
+
+def _unseal_formatted(
+    keyring: Keyring,
+    tenant: str,
+    policy: FieldPolicy,
+    items: Sequence[Item],
+    results: Results,
+    at: Sequence[int],
+    show: Callable[[bytes], dict[str, Any]],
+) -> None:
+    """As `unseal`, for values without a header: the item says under which key version it was sealed."""
+    form, names = policy.format, binding(policy)
+    openers: dict[int, FormatOpener] = {}
+    for position in at:
+        item = items[position]
+        try:
+            version = item.get("key_version")
+            if form is None or version is None:
+                raise InvalidRequest("Expected key_version, as encrypting gave it, beside a value that has no header.")
+            opener = openers.get(version)
+            if opener is None:
+                key = keyring.find_named(tenant, policy.key, version)
+                opener = openers[version] = FormatOpener(form, key, shared(tenant, policy), names)
+            results[position] = show(opener.open(varying(names, item["context"]), item["ciphertext"]))
+        except GuardError as error:
+            results[position] = {"problem": problem(error)}
+
+
+def reseal(
+    keyring: Keyring, tenant: str, policy: FieldPolicy, sealer: Sealer | FormatSealer, version: int, item: Item
+) -> dict[str, Any]:
+    """The answer for one value that another sealed for the field's ingest key: the value under the field's own key."""
+    try:
+        header = header_of(item["ciphertext"])
+        key = keyring.find(tenant, header.key_id, header.key_version)
+        if policy.ingest is None or key.name != policy.ingest_key:
+            raise DoesNotOpen(DOES_NOT_OPEN)
+        names = binding(policy)
+        bound = varying(names, item["context"])
+        plaintext = Opener(key, shared(tenant, policy), names).open(bound, item["ciphertext"])
+        return {"ciphertext": sealer.seal(bound, plaintext), "key_version": version}
+    except GuardError as error:
+        return {"problem": problem(error)}
 
 
 def shared(tenant: str, policy: FieldPolicy) -> dict[str, Value]:

@@ -40,17 +40,23 @@ def census(ctx: Context, field: str) -> list[wire.CensusRow]:
         with sources.open(source) as opened:
             for column, name in source.columns.items():
                 if field in {"", name}:
-                    rows += _rows(source, column, vault.policy(name), opened.headers(column), keys)
+                    policy = vault.policy(name)
+                    counted = opened.companions(column) if policy.format else opened.headers(column)
+                    rows += _rows(source, column, policy, counted, keys)
     return rows
 
 
 def _rows(
     source: Source, column: str, policy: FieldPolicy, heads: list[tuple[str, int]], keys: list[KeyVersion]
 ) -> list[wire.CensusRow]:
+    named = {str(one.version): (one.key_id, one.version) for one in keys if policy.format and one.name == policy.key}
     states = {(one.key_id, one.version): one.state.value for one in keys}
     counts = {(one.key_id, one.version): 0 for one in keys if one.name == policy.key}
     for head, count in heads:
         try:
+            if head in named:  # no header begins with a digit
+                counts[named[head]] += count
+                continue
             header = header_of(head)
             place = (header.key_id, header.key_version)
         except InvalidEnvelope:

@@ -172,4 +172,4 @@ def _view(ctx: Context, name: str) -> wire.KeyView:
 
 
 def _wanted_keys(vault: Vault) -> dict[str, suites.Suite]:
-    return {policy.key: suites.suite(policy.suite) for policy in vault.policies.values()}
+    return {name: suite for policy in vault.policies.values() for name, suite in policy.keys.items()}

@@ -150,6 +150,17 @@ class Keyring:
             raise NotFound(f"There is no key with the id {key_id.hex()} and version {version}.")
         return found
 
+    def find_named(self, tenant: str, name: str, version: int) -> KeyVersion:
+        """The version of a named key, for values that carry no header; its state is not checked.
+
+        Raises:
+            NotFound: the tenant has none.
+        """
+        for found in self._tenants.get(tenant, _NOTHING).versions.values():
+            if (found.name, found.version) == (name, version):
+                return found
+        raise NotFound(f"There is no version {version} of the key {name}.")
+
     def index_keys(self, tenant: str, index: str) -> tuple[IndexKey, ...]:
         """The live versions of a blind index's key, newest first; new rows get the first, queries ask under all.
 

@@ -163,8 +163,12 @@ def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
         shown = _Show(show, policy.mask)
         batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown)
     # Only what opened is named: what did not may be a value in clear, whose hash could be guessed.
-    opened = [item["ciphertext"] for item, answer in zip(items, results, strict=True) if "problem" not in answer]
-    ctx.note(**batches.summary(results), opened=_digest(opened))
+    opened = [
+        item["ciphertext"]
+        for item, answer in zip(items, results, strict=True)
+        if "problem" not in answer and vault.policy(item["field"]).format is None  # those open whatever they are
+    ]
+    ctx.note(**batches.summary(results), opened=digest(opened))
     return {"results": results}
 
 
@@ -189,13 +193,13 @@ def _masked(mask_name: str, plaintext: bytes) -> dict[str, Any]:
         raise DoesNotOpen(DOES_NOT_OPEN) from None
 
 
-def _digest(texts: Any) -> str:
+def digest(texts: Any) -> str:
     """Names exactly which ciphertexts a record is about; a ciphertext is no personal value without its key."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _named(results: batches.Results) -> str:
-    """As `_digest`; a single value is named by the random salt that begins its body."""
+    """As `digest`; a single value is named by the random salt that begins its body."""
     if len(results) == 1:
         return str(results[0].get("ciphertext", ""))[SALT_AT:SALT_END]
-    return _digest(result.get("ciphertext", "") for result in results)
+    return digest(result.get("ciphertext", "") for result in results)

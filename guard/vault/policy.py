@@ -15,6 +15,8 @@ from guard.errors import InvalidPolicy
 from guard.vault import index, planner, suites
 from guard.vault.declaration import Entry, read, refuse
 from guard.vault.envelope import SuiteId
+from guard.vault.formats import MAX_LENGTH, Format
+from guard.vault.hpke import Kem
 from guard.vault.index import Definition
 from guard.vault.mask import MASKS
 from guard.vault.normalisers import NORMALISERS, normaliser
@@ -31,12 +33,13 @@ _KEY_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,127}")
 _TABLE_REQUIRED: Final = frozenset({"version", "table", "columns"})
 _TABLE_OPTIONAL: Final = frozenset({"rows"})
 _COLUMN_REQUIRED: Final = frozenset({"class", "suite", "bind", "mask", "purposes"})
-_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad"})
+_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad", "ingest", "format"})
+_FORMAT_REQUIRED: Final = frozenset({"alphabet", "min_length"})
+_FORMAT_OPTIONAL: Final = frozenset({"keep_first", "keep_last"})
 _INDEX_REQUIRED: Final = frozenset({"name", "kind", "normalise", "bits"})
 _INDEX_OPTIONAL: Final = frozenset({"unique"})
 _REFUSED_SUITES: Final = {
     "gcm96": "a suite for fields; gcm96 has a 96-bit nonce and serves only clients of other systems",
-    "ff1": "a suite that authenticates; ff1 keeps a format but detects no change, so it seals no field",
     "ff3": "a suite that authenticates; ff3 was withdrawn by NIST",
     "ff3-1": "a suite that authenticates; ff3-1 was withdrawn by NIST",
 }
@@ -65,11 +68,27 @@ class FieldPolicy:
     purposes: frozenset[str]
     indexes: tuple[Definition, ...]
     pad_step: int = 0
+    ingest: Kem | None = None
+    """How others seal values for this field that they cannot read back; None if nobody may."""
+
+    format: Format | None = None
+    """What values of the suite ff1 look like; None for every other suite."""
+
+    @property
+    def ingest_key(self) -> str:
+        """The name of the key pair for such values; columns that share a key share it too."""
+        return f"{self.key}.ingest"
+
+    @property
+    def keys(self) -> dict[str, suites.Suite]:
+        """Every named key that this field needs, with its suite."""
+        found = {self.key: suites.FF1 if self.format else suites.suite(self.suite)}
+        return found if self.ingest is None else found | {self.ingest_key: suites.INGEST[self.ingest]}
 
     @property
     def deterministic(self) -> bool:
         """Equal values of the tenant have equal ciphertexts in this column."""
-        return suites.suite(self.suite).deterministic
+        return not self.bind if self.format else suites.suite(self.suite).deterministic
 
     @property
     def portable(self) -> bool:
@@ -109,9 +128,14 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
     given = entry.mapping(_COLUMN_REQUIRED, _COLUMN_OPTIONAL)
     field = f"{table.name}.{name}"
     suite = _suite(given["suite"])
-    bind = _bind(given, deterministic=suite.deterministic)
-    if suite.deterministic:
+    form = _format(given) if suite is suites.FF1 else None
+    # Within one row ff1 is no more than any other suite; without a row equal values are equal, as those of siv are.
+    deterministic = suite.deterministic and not (form and given["bind"].value)
+    bind = _bind(given, deterministic=deterministic)
+    if deterministic:
         _check_deterministic(table, entry, given)
+    if suite is not suites.FF1 and "format" in given:
+        raise given["format"].refuse("no 'format' beside a suite other than ff1")
     indexes = (
         tuple(_index(table.name, name, one) for one in given["index"].items(MAX_INDEXES)) if "index" in given else ()
     )
@@ -129,6 +153,10 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
         purposes=_purposes(given["purposes"]),
         indexes=indexes,
         pad_step=_pad_step(given["pad"]) if "pad" in given else 0,
+        ingest=Kem(_choice(given["ingest"], "a way to seal", [kem.value for kem in Kem]))
+        if "ingest" in given
+        else None,
+        format=form,
     )
 
 
@@ -136,7 +164,22 @@ def _suite(entry: Entry) -> suites.Suite:
     name = entry.text("the name of a suite")
     if name in _REFUSED_SUITES:
         raise entry.refuse(_REFUSED_SUITES[name])
-    return suites.BY_NAME[_choice(entry, "a suite", suites.BY_NAME)]
+    return suites.BY_NAME[_choice(entry, "a suite", [one.name for one in (*suites.SUITES.values(), suites.FF1)])]
+
+
+def _format(given: dict[str, Entry]) -> Format:
+    if "format" not in given:
+        raise given["suite"].refuse("'format' with the 'alphabet' beside the suite ff1")
+    if "pad" in given:
+        raise given["pad"].refuse("no 'pad' beside the suite ff1, which keeps the length")
+    entry = given["format"]
+    parts = entry.mapping(_FORMAT_REQUIRED, _FORMAT_OPTIONAL)
+    kept = [parts[name].integer(0, MAX_LENGTH) if name in parts else 0 for name in ("keep_first", "keep_last")]
+    alphabet = parts["alphabet"].text("the characters in their order")
+    try:
+        return Format(alphabet, parts["min_length"].integer(2, MAX_LENGTH), *kept)
+    except InvalidPolicy as error:
+        raise refuse(entry.file_name, entry.line, error.detail.rstrip(".")) from None
 
 
 def _bind(given: dict[str, Entry], *, deterministic: bool) -> tuple[Bind, ...]:
@@ -154,7 +197,7 @@ def _bind(given: dict[str, Entry], *, deterministic: bool) -> tuple[Bind, ...]:
 
 def _check_deterministic(table: _Table, entry: Entry, given: dict[str, Entry]) -> None:
     if "deterministic" not in given or not given["deterministic"].flag():
-        raise given["suite"].refuse("'deterministic: true' beside the suite siv, because it shows which rows are equal")
+        raise given["suite"].refuse("'deterministic: true' beside a suite that shows which rows are equal")
     if table.rows is None or "entropy" not in given:
         raise entry.refuse("'rows' of the table and 'entropy' of the column, to judge what a deterministic suite shows")
     try:

@@ -178,7 +178,7 @@ def _advance(
     changed, skipped, failed = before.changed, before.skipped, before.failed
     for cell in cells:
         try:
-            if opened.swap(column, cell, lambda value, cell=cell: _resealed(vault, policy, newest, cell, value)):  # type: ignore[misc]
+            if opened.swap(column, cell, lambda value, cell=cell: _resealed(ctx, policy, newest, cell, value)):  # type: ignore[misc]
                 changed += 1
             else:
                 skipped += 1
@@ -188,15 +188,15 @@ def _advance(
     return Progress(cursor, before.examined + len(cells), changed, skipped, failed)
 
 
-def _resealed(vault: Vault, policy: FieldPolicy, newest: KeyVersion, cell: Cell, value: str) -> str | None:
+def _resealed(ctx: Context, policy: FieldPolicy, newest: KeyVersion, cell: Cell, value: str) -> str | None:
     header = header_of(value)
     if (header.key_id, header.key_version) == (newest.key_id, newest.version):
         return None
-    old = vault.keyring.find(newest.tenant, header.key_id, header.key_version)
+    old = ctx.part(Vault).keyring.find(newest.tenant, header.key_id, header.key_version)
     if old.name != policy.key:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     context, plaintext = _opened(old, policy, cell, value)
-    fresh = seal_text(newest, context, plaintext, portable=policy.portable, pad_step=policy.pad_step)
+    fresh = seal_text(newest, context, plaintext, portable=policy.portable, pad_step=policy.pad_step, random=ctx.random)
     if open_text(newest, context, fresh) != plaintext:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     return fresh
@@ -258,4 +258,6 @@ def _column_of(ctx: Context, source_name: str, field: str) -> tuple[Source, str,
         raise InvalidRequest(f"Expected a field that source {source.name} declares, got {field}; declare its column.")
     if Bind.SUBJECT in policy.bind:
         raise InvalidRequest(f"Field {field} is bound to a subject; re-encrypt it through the API, item by item.")
+    if policy.format is not None:
+        raise InvalidRequest(f"Field {field} keeps its format and has no header; re-encrypt it through the API.")
     return source, column, policy

@@ -15,7 +15,7 @@ from guard.vault import context, suites
 from guard.vault.context import Template, Value
 from guard.vault.envelope import FLAG_PADDED, HEADER_BYTES, from_text, to_text
 from guard.vault.keys import KeyVersion
-from guard.vault.suites import Suite
+from guard.vault.suites import Random, Suite
 from guard.vault.versions import may_decrypt, may_encrypt
 
 Varying = tuple[Value, ...]
@@ -42,8 +42,11 @@ class Sealer:
         *,
         portable: bool = False,
         pad_step: int = 0,
+        random: Random | None = None,
     ) -> None:
         """`shared` fields are equal for all values, `varying` names the others in sorted order.
+
+        `random` is asked for nonces by the suites that draw them here.
 
         Raises:
             KeyStateConflict: the version's state does not allow new values.
@@ -52,7 +55,7 @@ class Sealer:
         cell = {**dict.fromkeys(varying, True), **shared} if varying else shared
         suite, self._header = _seal_with(key_version, cell, portable, pad_step)
         self._fill = Template(self._header, shared, varying).fill
-        self._seal = suite.sealer(key_version.material.expose())
+        self._seal = suite.sealer(key_version.material.expose(), random)
         self._pad_step = pad_step
 
     def seal(self, varying: Varying, plaintext: bytes) -> str:
@@ -75,7 +78,7 @@ class Sealer:
                 value = _padded(plaintext, pad_step) if pad_step else plaintext
                 answers.append(to_text(header + seal(fill(varying), value)))
             except GuardError as error:
-                answers.append(_detached(error))
+                answers.append(detached(error))
         return answers
 
 
@@ -127,7 +130,7 @@ class Opener:
             try:
                 answers.append(open_one(varying, text))
             except GuardError as error:
-                answers.append(_detached(error))
+                answers.append(detached(error))
         return answers
 
     def _fill_for(self, header: bytes) -> Fill:
@@ -143,11 +146,13 @@ def seal_text(
     *,
     portable: bool = False,
     pad_step: int = 0,
+    random: Random | None = None,
 ) -> str:
     """Seal one value; raises as `Sealer` and `Sealer.seal`."""
     suite, header = _seal_with(key_version, fields, portable, pad_step)
     content = _padded(plaintext, pad_step) if pad_step else plaintext
-    return to_text(header + suite.seal(key_version.material.expose(), context.encode(header, fields), content))
+    key = key_version.material.expose()
+    return to_text(header + suite.seal(key, context.encode(header, fields), content, random))
 
 
 def open_text(
@@ -168,7 +173,7 @@ def _seal_with(
     if pad_step not in PAD_STEPS:
         raise InternalError(f"A padding step is one of {PAD_STEPS}; {pad_step} came.")
     if not may_encrypt(key_version.state, compromised=key_version.compromised):
-        raise _refused(key_version, "seals no new values")
+        raise refused(key_version, "seals no new values")
     suite = suites.suite(key_version.suite)
     context.check_cell(cell, portable=portable, deterministic=suite.deterministic)
     if cell["tenant"] != key_version.tenant:
@@ -178,10 +183,10 @@ def _seal_with(
 
 def _open_with(key_version: KeyVersion, fields: Mapping[str, Value], compromised_granted: bool) -> Suite:
     if not may_decrypt(key_version.state, compromised=key_version.compromised, granted=compromised_granted):
-        raise _refused(key_version, "does not open values")
+        raise refused(key_version, "does not open values")
     if fields.get("tenant") != key_version.tenant:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    return suites.suite(key_version.suite)
+    return suites.of_key(key_version.suite, len(key_version.material))
 
 
 def _check_header(header: bytes, own: bytes) -> None:
@@ -190,7 +195,8 @@ def _check_header(header: bytes, own: bytes) -> None:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
 
 
-def _refused(key_version: KeyVersion, what: str) -> KeyStateConflict:
+def refused(key_version: KeyVersion, what: str) -> KeyStateConflict:
+    """The error of a version whose state forbids what was asked."""
     flag = " and compromised" if key_version.compromised else ""
     return KeyStateConflict(
         f"The key {key_version.label} is {key_version.state.value}{flag}, so it {what}.",
@@ -215,7 +221,8 @@ def _unpadded(padded: bytes) -> bytes:
     return content[:-1]
 
 
-def _detached(error: GuardError) -> GuardError:
+def detached(error: GuardError) -> GuardError:
+    """The error without its traceback, to be kept in a list."""
     # A stored error would keep the frames of its traceback alive, and with them plaintexts and keys.
     error.__traceback__ = error.__context__ = None
     return error

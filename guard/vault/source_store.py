@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Integer,
     MetaData,
     Table,
     Text,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy import column as column_clause
 
 from guard.errors import InvalidSetting, StoreUnavailable
 from guard.settings import Source
@@ -118,7 +120,7 @@ class Opened:
         self._connection = connection
         metadata = MetaData()
         names = [source.primary_key, *source.columns]
-        present = {str(column["name"]) for column in inspect(connection).get_columns(source.table)}
+        self._present = present = {str(column["name"]) for column in inspect(connection).get_columns(source.table)}
         missing = [name for name in names if name not in present]
         if missing:
             raise InvalidSetting(f"Expected columns {', '.join(missing)} in {source.table} of source {source.name}.")
@@ -138,6 +140,22 @@ class Opened:
         head = func.substr(self._table.c[column], 1, TEXT_HEADER_CHARACTERS)
         wanted = select(head.label("head"), func.count().label("n")).where(self._table.c[column].is_not(None))
         return [(str(row.head), row.n) for row in self._connection.execute(wanted.group_by(head))]
+
+    def companions(self, column: str) -> list[tuple[str, int]]:
+        """(key version, count) of every value of a column that keeps its format, from `<column>_kv` beside it.
+
+        Raises:
+            InvalidSetting: there is no such column, so nobody can tell which version a value needs.
+        """
+        name = f"{column}_kv"
+        if name not in self._present:
+            raise InvalidSetting(
+                f"Expected column {name} in {self._table.name}, which holds the key version of {column}; add it."
+            )
+        version = column_clause(name, Integer)
+        wanted = select(version.label("version"), func.count().label("n")).select_from(self._table)
+        counted = wanted.where(self._table.c[column].is_not(None)).group_by(version)
+        return [(str(row.version), row.n) for row in self._connection.execute(counted)]
 
     def cells(self, column: str, cursor: str, limit: int) -> list[Cell]:
         """The next rows after *cursor* in primary-key order."""

@@ -1,11 +1,14 @@
 """The suites that write envelopes, by their byte. Each seals under one key and one context and opens only in both.
 
 1 CBL256: Cobblestone-256 of c2sp.org/chunked-encryption, a key per message, commits to key and context.
+2 XAES: XAES-256-GCM of c2sp.org/XAES-256-GCM, 32 bytes shorter; not committing, the header fixes the one key.
 3 SIV: AES-256-SIV, RFC 5297, with exactly one associated-data string; the only deterministic suite.
+5 SEAL: HPKE, RFC 9180, under a public key; for values on their way in, never for what a field keeps.
+6 FF1: NIST SP 800-38G, where a value must keep its format; the one that authenticates nothing and has no header.
 Law: every failure to open is one error with one text, whatever the cause; a caller who could tell a wrong key from a
 changed tag has an oracle. Deterministic output comes only from SIV, whose synthetic value covers every input: a 96-bit
 nonce computed from the plaintext alone would repeat under two contexts and give away the GHASH key.
-The salt of suite 1 is drawn inside the library, the one randomness that does not enter as an argument.
+The salt of suite 1 and the ephemeral key of suite 5 are drawn inside the library; other randomness is an argument.
 """
 
 from collections.abc import Callable
@@ -17,10 +20,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from guard.errors import BodyTooLarge, DoesNotOpen, InternalError, InvalidEnvelope
+from guard.vault import hpke, xaes
 from guard.vault.envelope import SuiteId
+from guard.vault.hpke import Kem
 
 Transform = Callable[[bytes, bytes], bytes]
 """(context, plaintext or body) -> body or plaintext, under a key that was bound before."""
+
+Random = Callable[[int], bytes]
+"""Fresh bytes of a cryptographic source; none is given twice."""
 
 DOES_NOT_OPEN: Final = "ciphertext does not open in this context"
 MAX_FIELD_BYTES: Final = 1 << 20
@@ -40,17 +48,17 @@ class Suite:
     body_overhead: int
     tag_every_bytes: int
     deterministic: bool
-    bind_sealer: Callable[[bytes | bytearray], Transform]
+    bind_sealer: Callable[[bytes | bytearray, Random | None], Transform]
     bind_opener: Callable[[bytes | bytearray], Transform]
 
-    def sealer(self, key: bytes | bytearray) -> Transform:
+    def sealer(self, key: bytes | bytearray, random: Random | None = None) -> Transform:
         """A function (context, plaintext) -> body under `key`; it raises BodyTooLarge over 1 MiB.
 
         Raises:
-            InternalError: the key has not the suite's length.
+            InternalError: the key has not the suite's length, or the suite draws a nonce and no `random` came.
         """
         self._check_key(key)
-        return self.bind_sealer(key)
+        return self.bind_sealer(key, random)
 
     def opener(self, key: bytes | bytearray) -> Transform:
         """A function (context, body) -> plaintext under `key`; it raises DoesNotOpen for every failure.
@@ -61,13 +69,13 @@ class Suite:
         self._check_key(key)
         return self.bind_opener(key)
 
-    def seal(self, key: bytes | bytearray, context: bytes, plaintext: bytes) -> bytes:
+    def seal(self, key: bytes | bytearray, context: bytes, plaintext: bytes, random: Random | None = None) -> bytes:
         """The body of one value.
 
         Raises:
             BodyTooLarge: the plaintext has more than 1 MiB.
         """
-        return self.sealer(key)(context, plaintext)
+        return self.sealer(key, random)(context, plaintext)
 
     def open(self, key: bytes | bytearray, context: bytes, body: bytes) -> bytes:
         """The plaintext of one body.
@@ -94,7 +102,7 @@ def _too_large(plaintext: bytes) -> BodyTooLarge:
     )
 
 
-def _cobblestone_sealer(key: bytes | bytearray) -> Transform:
+def _cobblestone_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
     def seal(context: bytes, plaintext: bytes) -> bytes:
         if len(plaintext) > MAX_FIELD_BYTES:
             raise _too_large(plaintext)
@@ -116,7 +124,30 @@ def _cobblestone_opener(key: bytes | bytearray) -> Transform:
     return open_body
 
 
-def _siv_sealer(key: bytes | bytearray) -> Transform:
+def _xaes_sealer(key: bytes | bytearray, random: Random | None) -> Transform:
+    if random is None:
+        raise InternalError("The suite xaes draws a nonce for each value; give it the source of randomness.")
+
+    def seal(context: bytes, plaintext: bytes) -> bytes:
+        if len(plaintext) > MAX_FIELD_BYTES:
+            raise _too_large(plaintext)
+        nonce = random(xaes.NONCE_BYTES)
+        return nonce + xaes.encrypt(key, nonce, context, plaintext)
+
+    return seal
+
+
+def _xaes_opener(key: bytes | bytearray) -> Transform:
+    def open_body(context: bytes, body: bytes) -> bytes:
+        try:
+            return xaes.decrypt(key, context, body)
+        except InvalidTag:
+            raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+    return open_body
+
+
+def _siv_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
     cipher = AESSIV(key)
 
     def seal(context: bytes, plaintext: bytes) -> bytes:
@@ -149,6 +180,16 @@ CBL256: Final = Suite(
     bind_sealer=_cobblestone_sealer,
     bind_opener=_cobblestone_opener,
 )
+XAES: Final = Suite(
+    id=SuiteId.XAES,
+    name="xaes",
+    key_bytes=xaes.KEY_BYTES,
+    body_overhead=xaes.NONCE_BYTES + xaes.TAG_BYTES,
+    tag_every_bytes=0,
+    deterministic=False,
+    bind_sealer=_xaes_sealer,
+    bind_opener=_xaes_opener,
+)
 SIV: Final = Suite(
     id=SuiteId.SIV,
     name="siv",
@@ -160,8 +201,62 @@ SIV: Final = Suite(
     bind_opener=_siv_opener,
 )
 
-SUITES: Final = {suite.id: suite for suite in (CBL256, SIV)}
-BY_NAME: Final = {suite.name: suite for suite in SUITES.values()}
+
+def _hpke_suite(kem: Kem) -> Suite:
+    def bind_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
+        public = hpke.public_key(kem, key)
+
+        def seal(context: bytes, plaintext: bytes) -> bytes:
+            if len(plaintext) > MAX_FIELD_BYTES:
+                raise _too_large(plaintext)
+            return hpke.seal(kem, public, context, plaintext)
+
+        return seal
+
+    def bind_opener(key: bytes | bytearray) -> Transform:
+        def open_body(context: bytes, body: bytes) -> bytes:
+            try:
+                return hpke.open_body(kem, key, context, body)
+            except InvalidTag:
+                raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+        return open_body
+
+    return Suite(
+        id=SuiteId.SEAL,
+        name=f"seal_{kem.value}",
+        key_bytes=hpke.private_bytes(kem),
+        body_overhead=hpke.overhead(kem),
+        tag_every_bytes=0,
+        deterministic=False,
+        bind_sealer=bind_sealer,
+        bind_opener=bind_opener,
+    )
+
+
+def _without_alphabet(*_: object) -> Transform:
+    raise InternalError("The suite ff1 needs the alphabet of a field; a format seals with it.")
+
+
+FF1: Final = Suite(
+    id=SuiteId.FF1,
+    name="ff1",
+    key_bytes=32,
+    body_overhead=0,
+    tag_every_bytes=0,
+    deterministic=True,
+    bind_sealer=_without_alphabet,
+    bind_opener=_without_alphabet,
+)
+"""The record of keys whose fields keep their format; `formats` seals with them. Nothing is authenticated."""
+
+INGEST: Final = {kem: _hpke_suite(kem) for kem in Kem}
+"""The suites of keys under which others seal for a field."""
+
+SUITES: Final = {suite.id: suite for suite in (CBL256, XAES, SIV)}
+"""The suites that seal what a field keeps."""
+BY_NAME: Final = {suite.name: suite for suite in (*SUITES.values(), FF1, *INGEST.values())}
+"""Every suite under the name that the record of a key holds."""
 
 
 def suite(suite_id: SuiteId) -> Suite:
@@ -175,3 +270,15 @@ def suite(suite_id: SuiteId) -> Suite:
         known = ", ".join(f"{one.id.value} ({one.name})" for one in SUITES.values())
         raise InvalidEnvelope(f"Suite {suite_id.value} is not available for fields here; known are {known}.")
     return found
+
+
+def of_key(suite_id: SuiteId, key_bytes: int) -> Suite:
+    """The suite that opens under a key; of suite 5 the size of the private key names the KEM.
+
+    Raises:
+        InvalidEnvelope: as `suite`.
+    """
+    for one in INGEST.values():
+        if (one.id, one.key_bytes) == (suite_id, key_bytes):
+            return one
+    return suite(suite_id)

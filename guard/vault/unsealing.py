@@ -23,7 +23,8 @@ SYSTEM = "system"
 SEAL_ID = b"seal"
 SEAL_VERSION = 1
 ID_CANDIDATES = 64  # bytes drawn for one 8-byte id: eight tries
-PURPOSES = {"key": "field", "siv": "det"}
+PURPOSES = dict.fromkeys(suites.BY_NAME.values(), "field") | {suites.SIV: "det", suites.FF1: "ff1"}
+PURPOSES |= dict.fromkeys(suites.INGEST.values(), "seal_private")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +163,7 @@ class Hierarchy:
 
 
 def _version_place(kek: KekRow, suite: suites.Suite, key_id: bytes, version: int) -> Place:
-    purpose = PURPOSES["siv" if suite.deterministic else "key"]
-    return Place(kek.tenant, purpose, kek.key_id, kek.version, key_id, version)
+    return Place(kek.tenant, PURPOSES[suite], kek.key_id, kek.version, key_id, version)
 
 
 def _key_version(row: VersionRow, suite: suites.Suite, material: bytes | bytearray) -> KeyVersion:

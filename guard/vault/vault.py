@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from guard.db.engine import Tx
 from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
 from guard.vault import batches, store
-from guard.vault.keys import Keyring
+from guard.vault.formats import FormatSealer
+from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Sealer
+from guard.vault.suites import Random
 from guard.vault.unsealing import Hierarchy
 
 MAX_SEALERS = 4096  # fields of tenants; each binds a key and takes about 1 kB
@@ -19,21 +21,22 @@ MAX_SEALERS = 4096  # fields of tenants; each binds a key and takes about 1 kB
 class Vault:
     """What the operations of this room work on."""
 
-    def __init__(self, hierarchy: Hierarchy, policies: Mapping[str, FieldPolicy]) -> None:
+    def __init__(self, hierarchy: Hierarchy, policies: Mapping[str, FieldPolicy], random: Random) -> None:
         self.hierarchy = hierarchy
+        self._random = random
         self.policies = policies
         self.keyring = Keyring()
         self.running: dict[str, str] = {}  # job -> tenant
         self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
         self._later: Mapping[str, int] = {}
-        self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer, int]] = {}
+        self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer | FormatSealer, int]] = {}
 
     def load(self, tx: Tx) -> None:
         """Open every key of the store, and remember which jobs run."""
         versions, index_keys = self.hierarchy.open_all(tx)
         self.keyring = Keyring(versions, index_keys)
         self.running = {job: tenant for tenant, job in store.running_jobs(tx)}
-        wanted = {("key", policy.key) for policy in self.policies.values()}
+        wanted = {("key", name) for policy in self.policies.values() for name in policy.keys}
         wanted |= {("index", one.key_name) for policy in self.policies.values() for one in policy.indexes}
         held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
         tenants = sorted({tenant for tenant, _, _ in held})
@@ -62,7 +65,7 @@ class Vault:
             raise PurposeRefused(f"Expected one of the purposes {allowed} for {field}, got {purpose}; correct it.")
         return found
 
-    def sealer(self, tenant: str, policy: FieldPolicy) -> tuple[Sealer, int]:
+    def sealer(self, tenant: str, policy: FieldPolicy) -> tuple[Sealer | FormatSealer, int]:
         """What seals a field's new values now, and the key version it uses; made once per keyring.
 
         Raises:
@@ -78,13 +81,17 @@ class Vault:
                     f"Expected the key {policy.key} to have the suite that {policy.name} declares; rotate the key."
                 )
             names = batches.binding(policy)
-            made = Sealer(
-                key, batches.shared(tenant, policy), names, portable=policy.portable, pad_step=policy.pad_step
-            )
+            made = self._made(key, policy, names)
             if len(self._sealers) >= MAX_SEALERS:
                 self._sealers.clear()
             kept = self._sealers[tenant, policy.name] = (ring, made, key.version)
         return kept[1], kept[2]
+
+    def _made(self, key: KeyVersion, policy: FieldPolicy, names: tuple[str, ...]) -> Sealer | FormatSealer:
+        shared = batches.shared(key.tenant, policy)
+        if policy.format is not None:
+            return FormatSealer(policy.format, key, shared, names)
+        return Sealer(key, shared, names, portable=policy.portable, pad_step=policy.pad_step, random=self._random)
 
     def change(self, how: Callable[[Keyring], Keyring]) -> None:
         """Replace the keyring; called after a commit by the writer only."""

@@ -21,8 +21,8 @@ from guard.vault.envelope import KEY_ID_BYTES
 from guard.vault.suites import DOES_NOT_OPEN
 
 WRAPPING_KEY_BYTES: Final = 64
-CHILD_KEY_BYTES: Final = frozenset({32, 64})
-"""Field, index and subject keys have 32 bytes; keys that are used with AES-256-SIV have 64."""
+CHILD_KEY_BYTES: Final = frozenset({32, 64, 96})
+"""Field, index and subject keys have 32 bytes; keys of AES-256-SIV 64; the hybrid private key of HPKE 96."""
 KEY_CHECK_BYTES: Final = 16
 
 _U32: Final = struct.Struct(">I")
@@ -71,10 +71,10 @@ def wrap(parent: bytes | bytearray, place: Place, child: bytes | bytearray) -> b
     """The stored form of `child`: 16 bytes longer than it. Deterministic, so wrapping twice gives equal bytes.
 
     Raises:
-        InternalError: the parent has not 64 bytes, or the child neither 32 nor 64.
+        InternalError: the parent has not 64 bytes, or the child none of 32, 64 and 96.
     """
     if len(child) not in CHILD_KEY_BYTES:
-        raise InternalError(f"A wrapped key has 32 or 64 bytes; {len(child)} came.")
+        raise InternalError(f"A wrapped key has 32, 64 or 96 bytes; {len(child)} came.")
     return _cipher(parent).encrypt(child, [place.encode()])
 
 

@@ -12,7 +12,12 @@ from guard.wire.model import MAX_INTEGER, FieldName, Identifier, Model, Name
 
 MAX_ITEMS = 1000
 Base64 = Annotated[str, Field(max_length=1_400_000, description="Standard base64, padded; at most 1 MiB decoded.")]
-Sealed = Annotated[str, Field(max_length=1_400_000, description="A sealed value: gd1. and unpadded base64url.")]
+Sealed = Annotated[
+    str,
+    Field(
+        max_length=1_400_000, description="A sealed value: gd1. and unpadded base64url, or one that keeps its format."
+    ),
+]
 Purpose = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="A purpose that the field's policy names.")
 ]
@@ -40,6 +45,9 @@ class OpenItem(TypedDict):
     field: FieldName
     context: CellContext
     ciphertext: Sealed
+    key_version: NotRequired[
+        Annotated[int, Field(ge=1, le=MAX_INTEGER, description="Of a value that keeps its format.")]
+    ]
 
 
 class ItemProblem(TypedDict):

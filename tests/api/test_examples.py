@@ -33,7 +33,7 @@ PLATFORM = {
     "tenants.list",
 }
 """Operations whose example is called in the platform's own tenant."""
-MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
+MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.ingest": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
@@ -87,6 +87,7 @@ def parameters(api):
         "hold": "hld_0198",
         "erasure": "ers_0198",
         "index": str(named.json["data"][0]["index"]),
+        "field": "customers.identity_number",
         "key": "customers.email",
         "version": "1",
         "plan": "region-outage",

@@ -113,6 +113,7 @@ def test_every_operation_refuses_an_unknown_member_without_naming_it(api, name):
         "erasure": "e",
         "hold": "h",
         "index": "0",
+        "field": "customers.email",
         "key": "k",
         "version": "1",
         "handle": "0123456789AB",

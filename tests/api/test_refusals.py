@@ -18,6 +18,7 @@ PARTS = {
     "incident": "inc_0198",
     "index": "0",
     "job": "job_0198",
+    "field": "customers.email",
     "key": "customers.email",
     "level": "0",
     "log": "main",

@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from guard.client import Client
+from guard.client.sealing import FieldSealer
 from tests.cli.conftest import DEPUTY, LINE, until
 from tests.cli.processes import ROOT, environment
 from tests.cli.verbs import VERBS, example
@@ -96,6 +97,12 @@ def sealed_file(client, place) -> dict[str, str]:
     return {}
 
 
+def value_on_its_way_in(client, place) -> dict[str, str]:
+    sealer = FieldSealer(client.fields.read_ingest_key(field="customers.identity_number"))
+    (place / "sealed.txt").write_text(sealer.seal("AB123456", row="17"))
+    return {}
+
+
 def paused_job(client, _place) -> dict[str, str]:
     job = running_job(client, _place)["job_0198"]
     client.reencryptions.pause(job=job)
@@ -146,6 +153,7 @@ PREPARE = {
     "keys resume": paused_job,
     "fields decrypt": sealed_file,
     "fields mask": sealed_file,
+    "fields ingest": value_on_its_way_in,
     "access revoke": lambda client, _: {"0123456789AB": client.tokens.create(subject="svc:billing")["handle"]},
     "access ungrant": lambda client, _: {"grt_0198": client.grants.add(member="svc:a", role="role:support")["id"]},
     "access why": lambda client, _: client.grants.add(member="user:local|ana", role="role:support") and {},

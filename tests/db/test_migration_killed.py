@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from guard.db import engine
 from guard.db.engine import Store, open_store
 
-OLD, NEW = "0001", "0002"
+OLD = "0001"
+NEW = ScriptDirectory(str(Path(engine.__file__).parent / "migrations")).get_current_head()
 ROWS = 50
 
 

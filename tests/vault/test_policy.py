@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard.errors import InvalidPolicy
-from guard.vault import policy
+from guard.vault import policy, suites
 from guard.vault.envelope import SuiteId
+from guard.vault.formats import Format
 from guard.vault.normalisers import NORMALISERS
 from guard.vault.policy import Bind
 
@@ -110,6 +111,62 @@ def test_what_each_key_means(old, new, attribute, value):
     assert getattr(parse_one(edited(MINIMAL, old, new)), attribute) == value
 
 
+FORMATTED = MINIMAL.replace("cbl256", "ff1") + '    format: {alphabet: "0123456789", min_length: 10, keep_last: 4}\n'
+
+
+def test_a_field_that_keeps_its_format():
+    found = parse_one(FORMATTED)
+    assert (found.suite, found.deterministic, found.bind) == (SuiteId.FF1, False, (Bind.ROW,))
+    assert found.format == Format("0123456789", 10, 0, 4)
+    assert found.keys == {"users.email": suites.FF1}
+
+
+def test_a_format_without_a_row_is_deterministic():
+    text = edited(edited(FORMATTED, "bind: [row]", "bind: []"), "version: 1\n", "version: 1\nrows: 1000\n")
+    assert "'deterministic: true'" in refusal(text).detail
+    found = parse_one(text + "    deterministic: true\n    entropy: 20\n")
+    assert found.deterministic
+    assert "repeat too often" in refusal(text + "    deterministic: true\n    entropy: 5\n").detail
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("keep_last: 4", "keep_last: 5", "at least 1000000 values; 5 characters of 10 came"),
+        ("keep_last: 4", "keep_last: 10", "0 characters of 10 came"),
+        ("keep_last: 4", "keep_first: 2, keep_last: 3", "5 characters of 10 came"),
+        ("min_length: 10", "min_length: 9", "5 characters of 10 came"),
+        ("min_length: 10", "min_length: 1", "an integer from 2 to 256"),
+        ("min_length: 10", "min_length: 257", "an integer from 2 to 256"),
+        ('"0123456789"', '"0123456789" ', ""),
+        ('"0123456789"', '"01234567890"', "different characters"),
+        ('"0123456789"', '"0"', "different characters"),
+        ('"0123456789"', '"01234\\t56789"', "printable characters"),
+        ('"0123456789"', "5", "the characters in their order"),
+        ("suite: ff1", "suite: xaes", "no 'format' beside a suite other than ff1"),
+        ("mask: email", "mask: email\n    pad: 16", "keeps the length"),
+        ("min_length: 10, ", "", "'min_length'"),
+    ],
+)
+def test_formats_that_are_refused(old, new, message):
+    text = edited(FORMATTED, old, new)
+    if message:
+        assert message in refusal(text).detail
+    else:
+        assert parse_one(text).format == Format("0123456789", 10, 0, 4)
+
+
+@pytest.mark.parametrize("kem", ["x25519", "mlkem768_x25519"])
+def test_a_field_that_takes_sealed_values_in(kem):
+    found = parse_one(MINIMAL + f"    ingest: {kem}\n")
+    assert found.ingest.value == kem
+    assert {name: suite.name for name, suite in found.keys.items()} == {
+        "users.email": "cbl256",
+        "users.email.ingest": f"seal_{kem}",
+    }
+    assert "a way to seal (mlkem768_x25519, x25519); 'p256' came" in refusal(MINIMAL + "    ingest: p256\n").detail
+
+
 def test_columns_keep_their_order():
     text = MINIMAL + MINIMAL.split("columns:\n")[1].replace("email:", "address:").replace("mask: email", "mask: none")
     assert [one.column for one in policy.parse(edited(text, "mask: email", "mask: full"), "f")] == ["email", "address"]
@@ -153,10 +210,10 @@ def test_deterministic_column():
         ("    suite: cbl256\n", "", 4, "the key 'suite' here; it is missing"),
         ("mask: email", "mask: email\n    masks: none", 9, "one of the keys bind, class,"),
         ("suite: cbl256", "suite: gcm96", 6, "96-bit nonce"),
-        ("suite: cbl256", "suite: ff1", 6, "keeps a format but detects no change"),
+        ("suite: cbl256", "suite: ff1", 6, "'format' with the 'alphabet' beside the suite ff1"),
         ("suite: cbl256", "suite: ff3-1", 6, "withdrawn by NIST"),
         ("suite: cbl256", "suite: ff3", 6, "withdrawn by NIST"),
-        ("suite: cbl256", "suite: aes", 6, "a suite (cbl256, siv); 'aes' came"),
+        ("suite: cbl256", "suite: aes", 6, "a suite (cbl256, ff1, siv, xaes); 'aes' came"),
         ("suite: cbl256", "suite: 1", 6, "the name of a suite; 1 came"),
         ("suite: cbl256", "suite:", 6, "nothing came"),
         ("bind: [row]", "bind: row", 7, "a list of at most 2 items; 'row' came"),
@@ -220,8 +277,8 @@ def test_refusals_of_an_index(old, new, message):
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        ("    deterministic: true\n", "", 7, "'deterministic: true' beside the suite siv"),
-        ("deterministic: true", "deterministic: false", 7, "'deterministic: true' beside the suite siv"),
+        ("    deterministic: true\n", "", 7, "'deterministic: true' beside a suite that shows"),
+        ("deterministic: true", "deterministic: false", 7, "'deterministic: true' beside a suite that shows"),
         ("    entropy: 40\n", "", 5, "'rows' of the table and 'entropy' of the column"),
         ("rows: 1000\n", "", 4, "'rows' of the table and 'entropy' of the column"),
         ("entropy: 40", "entropy: 9", 9, "10 bits are needed"),

@@ -1,7 +1,9 @@
 """Fields as callers seal and open them: text, context, key state, batches."""
 
 import pickle
+import secrets
 import traceback
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +19,10 @@ from guard.errors import (
     KeyStateConflict,
     Sealed,
 )
-from guard.vault import context
+from guard.vault import context, sealing
 from guard.vault.envelope import FLAG_PADDED, SuiteId, from_text, header_of, to_text
 from guard.vault.keys import KeyVersion, Secret
-from guard.vault.sealing import PAD_STEPS, Opener, Sealer, open_text, seal_text
+from guard.vault.sealing import PAD_STEPS, Opener, open_text
 from guard.vault.suites import DOES_NOT_OPEN, MAX_FIELD_BYTES, SUITES
 from guard.vault.versions import State
 
@@ -28,6 +30,9 @@ KEY_ID = bytes.fromhex("0011223344556677")
 COLUMN = {"tenant": "acme", "table": "users", "column": "email"}
 CELL = COLUMN | {"row": "17"}
 PLAINTEXT = b"alice@example.com"
+
+Sealer = partial(sealing.Sealer, random=secrets.token_bytes)
+seal_text = partial(sealing.seal_text, random=secrets.token_bytes)
 
 each_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 
@@ -52,6 +57,17 @@ def test_golden_vector_cbl256():
         "XyQybFzSe34LSXeXcoGjK0HQp6WxpQ3Vzb_4"
     )
     assert open_text(key, COLUMN | {"subject": "u-17"}, text) == PLAINTEXT
+    does_not_open(key, COLUMN | {"subject": "u-18"}, text)
+
+
+def test_golden_vector_xaes():
+    key = KeyVersion(
+        KEY_ID, "users.email", "acme", 3, State.ACTIVE, SuiteId.XAES, Secret(bytes(range(32)), "k"), subject_key=True
+    )
+    text = "gd1.RwECAQARIjNEVWZ3AAAAA0FCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWOvRAu3EtqgGucruUuCzb_9rpfHpA2eAd_6bOozLDMNcsw"
+    fields, nonce = COLUMN | {"subject": "u-17"}, b"ABCDEFGHIJKLMNOPQRSTUVWX"
+    assert sealing.seal_text(key, fields, PLAINTEXT, random=lambda _: nonce) == text
+    assert open_text(key, fields, text) == PLAINTEXT
     does_not_open(key, COLUMN | {"subject": "u-18"}, text)
 
 

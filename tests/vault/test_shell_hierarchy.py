@@ -98,7 +98,7 @@ def test_no_key_stands_in_clear_in_the_database(tmp_path):
         material = [version.material.expose() for version in vault.keyring]
         root = bytes.fromhex((made.home / "root.key").read_text())
     raw = b"".join(path.read_bytes() for path in (tmp_path / "home").glob("guard.db*"))
-    assert len(material) == 3
+    assert len(material) == 4
     assert not [secret for secret in [root, *material] if secret in raw or secret.hex().encode() in raw]
 
 
@@ -227,12 +227,17 @@ def test_keys_are_listed_by_name_with_their_versions_newest_first(tmp_path):
         shop, other = Shop(made), Shop(made, "globex")
         shop.rotate()
         listed = shop.call("keys", "keys.list").data
-        assert [key.key for key in listed] == [EMAIL, "customers.identity_number", PHONE]
+        assert [key.key for key in listed] == [
+            EMAIL,
+            "customers.identity_number",
+            "customers.identity_number.ingest",
+            PHONE,
+        ]
         assert [(one.version, one.state) for one in listed[0].versions] == [(2, "active"), (1, "decrypt_only")]
         assert shop.call("keys", "keys.read", key=EMAIL) == listed[0]
         ids = {one.key_id for key in listed for one in key.versions}
         others = {one.key_id for key in other.call("keys", "keys.list").data for one in key.versions}
-        assert len(ids) == 4
+        assert len(ids) == 5
         assert not ids & others
 
 
@@ -280,6 +285,6 @@ def test_a_field_that_is_declared_later_gets_its_keys_at_the_next_start(tmp_path
             for tenant in ("acme", "globex"):
                 shop = Shop(made, tenant)
                 assert shop.call("storing", "fields.encrypt", items=note)["results"][0]["key_version"] == 1
-                assert len(shop.call("keys", "keys.list").data) == 6
+                assert len(shop.call("keys", "keys.list").data) == 7
     with world(tmp_path / "home") as made:
         assert len(made.records("acme", action="keyrings.create")) == 2

@@ -61,7 +61,7 @@ def test_wrap_is_siv_under_the_parent():
     assert wrap.wrap(PARENT, PLACE, CHILD) == AESSIV(PARENT).encrypt(CHILD, [PLACE.encode()])
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [32, 64, 96])
 def test_there_and_back(size):
     child = bytes(reversed(range(size)))
     wrapped = wrap.wrap(PARENT, PLACE, child)
@@ -74,7 +74,7 @@ def test_there_and_back(size):
 
 @pytest.mark.parametrize("size", [0, 16, 31, 33, 48, 65])
 def test_children_of_another_length_are_refused(size):
-    with pytest.raises(InternalError, match=f"32 or 64 bytes; {size} came"):
+    with pytest.raises(InternalError, match=f"32, 64 or 96 bytes; {size} came"):
         wrap.wrap(PARENT, PLACE, bytes(size))
 
 

@@ -22,6 +22,7 @@ PATH = {
     "incident": "inc_019a0000-0000-7000-8000-000000000000",
     "index": 17,
     "job": "job_019a0000-0000-7000-8000-000000000000",
+    "field": "customers.email",
     "key": "customers.email",
     "n": 0,
     "matter": "case-17",
