@@ -46,6 +46,7 @@ import guard.vault.census
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
+import guard.vault.subject_catalogue
 from guard import __version__
 from guard.access.doorkeeper import Doorkeeper
 from guard.access.model import check_model
@@ -90,6 +91,7 @@ from guard.loops import add_loops
 from guard.runbook.desk import load_plans
 from guard.settings import Settings
 from guard.vault import store as vault_store
+from guard.vault.forgetting import open_forgetting
 from guard.vault.keys import Secret
 from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
@@ -126,6 +128,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,
+    guard.vault.subject_catalogue,
 )
 DRAW_BYTES = 4096
 BREATH_SECONDS = 0.0001  # of an export after each millisecond of its work: long enough for a waiting thread to wake
@@ -221,6 +224,8 @@ def _assemble(
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
         signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
+        forgetting = open_forgetting(tx, hierarchy, settings, store.read, os.urandom, clock())
+        undo.callback(forgetting.close)
         vault = Vault(hierarchy, policies)
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -233,9 +238,10 @@ def _assemble(
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
     presence = Presence(settings.database, lock.path)
     known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
-    made = (*known, standing, anchors, rounds, presence, Floods(), Copies())
+    made = (*known, forgetting, forgetting.subjects, standing, anchors, rounds, presence, Floods(), Copies())
     parts: dict[type, Any] = {type(part): part for part in made}
     log: Log = parts[Log]
+    forgetting.attach(parts[SealedValues].held, log)
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
@@ -245,7 +251,7 @@ def _assemble(
     ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
-    closers += [presence.close, lock.release]
+    closers += [forgetting.close, presence.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)

@@ -31,7 +31,7 @@ _KEY_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,127}")
 _TABLE_REQUIRED: Final = frozenset({"version", "table", "columns"})
 _TABLE_OPTIONAL: Final = frozenset({"rows"})
 _COLUMN_REQUIRED: Final = frozenset({"class", "suite", "bind", "mask", "purposes"})
-_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad"})
+_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad", "keyed_by"})
 _INDEX_REQUIRED: Final = frozenset({"name", "kind", "normalise", "bits"})
 _INDEX_OPTIONAL: Final = frozenset({"unique"})
 _REFUSED_SUITES: Final = {
@@ -65,6 +65,8 @@ class FieldPolicy:
     purposes: frozenset[str]
     indexes: tuple[Definition, ...]
     pad_step: int = 0
+    keyed_by_subject: bool = False
+    """Values are sealed under the key of the person whom they are about, and end with it."""
 
     @property
     def deterministic(self) -> bool:
@@ -129,6 +131,7 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
         purposes=_purposes(given["purposes"]),
         indexes=indexes,
         pad_step=_pad_step(given["pad"]) if "pad" in given else 0,
+        keyed_by_subject="keyed_by" in given and _keyed_by_subject(given["keyed_by"], suite, bind),
     )
 
 
@@ -150,6 +153,14 @@ def _bind(given: dict[str, Entry], *, deterministic: bool) -> tuple[Bind, ...]:
     if not deterministic and portable == bool(names):
         raise entry.refuse("row or subject, or [] together with 'portable: true'")
     return tuple(Bind(name) for name in sorted(names))
+
+
+def _keyed_by_subject(entry: Entry, suite: suites.Suite, bind: tuple[Bind, ...]) -> bool:
+    _choice(entry, "whose key it is", ["subject"])
+    # A person has one key, and a key serves one suite.
+    if suite.id is not SuiteId.CBL256 or Bind.SUBJECT not in bind:
+        raise entry.refuse("the suite cbl256 and 'subject' in bind beside 'keyed_by: subject'")
+    return True
 
 
 def _check_deterministic(table: _Table, entry: Entry, given: dict[str, Entry]) -> None:
