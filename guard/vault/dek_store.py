@@ -7,7 +7,7 @@ as long as it can be taken back or held, and no longer.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from guard.db.engine import Tx
 from guard.db.schema import meta, subject_deks, subject_forgets
@@ -60,18 +60,23 @@ def _made(now_us: int) -> dict[str, int]:
     return {"created_us": now_us}
 
 
+_COLUMNS = [subject_deks.c[name] for name in _NAMES]
+# Built once: building a statement takes longer than running it.
+_BY_REF = select(*_COLUMNS).where(subject_deks.c.subject_ref == bindparam("ref"))
+_BY_ID = select(*_COLUMNS).where(
+    subject_deks.c.tenant == bindparam("tenant"), subject_deks.c.dek_id == bindparam("dek_id")
+)
+
+
 def by_ref(tx: Tx, subject_ref: bytes) -> DekRow | None:
     """The key of a person."""
-    return _row(tx, subject_deks.c.subject_ref == subject_ref)
+    row = tx.execute(_BY_REF, {"ref": subject_ref}).first()
+    return None if row is None else DekRow(*row)
 
 
 def by_id(tx: Tx, tenant: str, dek_id: bytes) -> DekRow | None:
     """A tenant's key by its id."""
-    return _row(tx, (subject_deks.c.tenant == tenant) & (subject_deks.c.dek_id == dek_id))
-
-
-def _row(tx: Tx, here: object) -> DekRow | None:
-    row = tx.execute(select(*[subject_deks.c[name] for name in _NAMES]).where(here)).first()  # type: ignore[arg-type]
+    row = tx.execute(_BY_ID, {"tenant": tenant, "dek_id": dek_id}).first()
     return None if row is None else DekRow(*row)
 
 
@@ -102,7 +107,7 @@ def of_bucket(tx: Tx, tenant: str, bucket: int, below: int, limit: int) -> list[
     first, last = bounds_of(bucket)
     here = (subject_deks.c.tenant == tenant) & subject_deks.c.dek_id.between(first, last)
     here &= subject_deks.c.bucket_version < below
-    rows = tx.execute(select(*[subject_deks.c[name] for name in _NAMES]).where(here).limit(limit))
+    rows = tx.execute(select(*_COLUMNS).where(here).limit(limit))
     return [DekRow(*row) for row in rows]
 
 

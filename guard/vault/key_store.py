@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import exc, func, insert, select, update
+from sqlalchemy import bindparam, exc, func, insert, select, update
 
 from guard.db.engine import Store, Tx
 from guard.db.key_schema import bucket_keks, key_meta, key_metadata, shred_ledger
@@ -23,6 +23,9 @@ from guard.vault.shred import LedgerEntry, Point, bucket_of, decode
 FORMAT = "1"
 KEY_BYTES = 80  # of a wrapped bucket key: what overwrites it
 PAGE = 1000  # ledger entries read at a time
+
+
+_SHREDDED = select(shred_ledger.c.entry).where(shred_ledger.c.dek_id == bindparam("dek_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +174,8 @@ class KeyStore:
 
     def shredded(self, dek_id: bytes) -> LedgerEntry | None:
         """The entry of a destroyed key."""
-        here = select(shred_ledger.c.entry).where(shred_ledger.c.dek_id == dek_id.hex())
         with self._store.read() as tx:
-            raw = tx.execute(here).scalar()
+            raw = tx.execute(_SHREDDED, {"dek_id": dek_id.hex()}).scalar()
         return None if raw is None else decode(raw)
 
     def entries(self, after: int = 0) -> Iterator[LedgerEntry]:
