@@ -172,4 +172,5 @@ def _view(ctx: Context, name: str) -> wire.KeyView:
 
 
 def _wanted_keys(vault: Vault) -> dict[str, suites.Suite]:
-    return {policy.key: suites.suite(policy.suite) for policy in vault.policies.values()}
+    named = [policy for policy in vault.policies.values() if not policy.keyed_by_subject]
+    return {policy.key: suites.suite(policy.suite) for policy in named}

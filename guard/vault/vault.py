@@ -33,7 +33,7 @@ class Vault:
         versions, index_keys = self.hierarchy.open_all(tx)
         self.keyring = Keyring(versions, index_keys)
         self.running = {job: tenant for tenant, job in store.running_jobs(tx)}
-        wanted = {("key", policy.key) for policy in self.policies.values()}
+        wanted = {("key", policy.key) for policy in self.policies.values() if not policy.keyed_by_subject}
         wanted |= {("index", one.key_name) for policy in self.policies.values() for one in policy.indexes}
         held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
         tenants = sorted({tenant for tenant, _, _ in held})
