@@ -56,6 +56,9 @@ bench: .venv/stamps/test ## measure against peers in the same run (ONLY=name: on
 export-campaign: .venv/stamps/test ## export a log of COUNT=1000000 records while writers write (FORMAT=jsonl); memory and speed
 	@$(RUN) -m tests.bench.export_campaign --count $(or $(COUNT),1000000) --format $(or $(FORMAT),jsonl)
 
+subjects-campaign: .venv/stamps/test ## keys of COUNT=1000000 persons: bytes a row, memory and speed
+	@$(RUN) -m tests.bench.subjects_campaign --count $(or $(COUNT),1000000)
+
 foreign: .venv/stamps/test ## verify logs with other people's tools (COUNT=100000 records through the API)
 	@$(RUN) -m tests.audit.foreign $(COUNT)
 

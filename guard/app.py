@@ -14,39 +14,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-import guard.access.grant_operations
-import guard.access.operations
-import guard.audit.anchor_operations
-import guard.audit.archive_operations
-import guard.audit.checkpoint_operations
-import guard.audit.copy_operations
-import guard.audit.erasure_operations
-import guard.audit.evidence_operations
-import guard.audit.export_operations
-import guard.audit.flood_operations
-import guard.audit.hold_operations
-import guard.audit.operations
-import guard.audit.prune_operations
-import guard.audit.receipt_operations
-import guard.audit.scrub_operations
-import guard.audit.sealed_operations
-import guard.audit.sink_operations
-import guard.audit.tile_operations
-import guard.audit.witness_operations
-import guard.detect.decision_operations
-import guard.detect.operations
-import guard.runbook.incident_operations
-import guard.runbook.operations
-import guard.vault.census
-import guard.vault.ingest_operations
-import guard.vault.key_operations
-import guard.vault.operations
-import guard.vault.reencryption
 from guard import __version__
 from guard.access.doorkeeper import Doorkeeper
 from guard.access.model import check_model
@@ -88,9 +59,11 @@ from guard.detect.watch import load_watch
 from guard.errors import GuardError, InvalidPlan, InvalidPolicy, InvalidRule, InvalidSetting
 from guard.gate import Doors, Gate
 from guard.loops import add_loops
+from guard.rooms import ROOMS
 from guard.runbook.desk import load_plans
 from guard.settings import Settings
 from guard.vault import store as vault_store
+from guard.vault.forgetting import open_forgetting
 from guard.vault.keys import Secret
 from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
@@ -99,36 +72,6 @@ from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot,
 from guard.vault.vault import Vault
 from guard.worker import Worker
 
-ROOMS: tuple[ModuleType, ...] = (
-    guard.access.grant_operations,
-    guard.access.operations,
-    guard.audit.anchor_operations,
-    guard.audit.archive_operations,
-    guard.audit.checkpoint_operations,
-    guard.audit.copy_operations,
-    guard.audit.erasure_operations,
-    guard.audit.evidence_operations,
-    guard.audit.export_operations,
-    guard.audit.flood_operations,
-    guard.audit.hold_operations,
-    guard.audit.operations,
-    guard.audit.prune_operations,
-    guard.audit.receipt_operations,
-    guard.audit.scrub_operations,
-    guard.audit.sealed_operations,
-    guard.audit.sink_operations,
-    guard.audit.tile_operations,
-    guard.audit.witness_operations,
-    guard.detect.decision_operations,
-    guard.detect.operations,
-    guard.runbook.incident_operations,
-    guard.runbook.operations,
-    guard.vault.census,
-    guard.vault.ingest_operations,
-    guard.vault.key_operations,
-    guard.vault.operations,
-    guard.vault.reencryption,
-)
 DRAW_BYTES = 4096
 BREATH_SECONDS = 0.0001  # of an export after each millisecond of its work: long enough for a waiting thread to wake
 POOL_THREADS = 8  # reads and external calls at a time; more only wait on two cores
@@ -226,6 +169,8 @@ def _assemble(
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
         signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
+        forgetting = open_forgetting(tx, hierarchy, settings, store.read, os.urandom, clock())
+        undo.callback(forgetting.close)
         vault = Vault(hierarchy, policies, Salts())
         vault.load(tx)
         doorkeeper = Doorkeeper(model, rows, pepper)
@@ -238,9 +183,10 @@ def _assemble(
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
     presence = Presence(settings.database, lock.path)
     known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
-    made = (*known, standing, anchors, rounds, presence, Floods(), Copies())
+    made = (*known, forgetting, forgetting.subjects, standing, anchors, rounds, presence, Floods(), Copies())
     parts: dict[type, Any] = {type(part): part for part in made}
     log: Log = parts[Log]
+    forgetting.attach(parts[SealedValues].held, log)
     on_fatal = partial(_die, standing)
     pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
@@ -250,7 +196,7 @@ def _assemble(
     ready = _readiness(pipeline, settings, standing)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
-    closers += [presence.close, lock.release]
+    closers += [forgetting.close, presence.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)

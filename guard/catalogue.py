@@ -120,11 +120,17 @@ class Context:
         self.hooks.append(hook)
 
     def at_outcome(self, change: Callable[[Tx], None]) -> None:
-        """In an EXTERNAL operation: make *change* in the transaction that records the outcome.
+        """In an operation that has no transaction to write in: make *change* in the one that records it.
 
         It may set `answer`, which then stands in place of what the operation returned.
         """
         self.closing.append(change)
+
+    def close(self, answer: Any) -> Any:
+        """Make the changes of `at_outcome`, for the gate; the answer that stands then."""
+        for change in self.closing:
+            change(self.tx)
+        return answer if self.answer is None else self.answer
 
     def new_id(self, prefix: str) -> str:
         """A fresh `<prefix>_<uuid7>`."""

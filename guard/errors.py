@@ -218,6 +218,18 @@ class Sealed(GuardError):
     code, title, kind = "GRD-SEAL-002", "Sealed", Kind.UNAVAILABLE
 
 
+class KeyStoreRolledBack(GuardError):
+    """The key store is older than the database, another one, or gone; `extra` says what was expected and found."""
+
+    code, title, kind = "GRD-SEAL-020", "Key store rolled back", Kind.UNAVAILABLE
+
+
+class SubjectForgotten(GuardError):
+    """The key of this person is revoked or destroyed, so nothing opens and nothing new is sealed under it."""
+
+    code, title, kind = "GRD-KEY-020", "Person forgotten", Kind.GONE
+
+
 class RootKeyMissing(GuardError):
     """The data is initialised but the root key is not where the settings say, or is unreadable."""
 

@@ -17,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from guard.audit.recorder import Recorder
-from guard.catalogue import Actor, Context, Decision, Effect, Operation
+from guard.catalogue import Actor, Context, Decision, Effect, Operation, Run
 from guard.db.commit import Pipeline
 from guard.db.engine import Store, Tx, savepoint
 from guard.db.entry import Entry
@@ -263,7 +263,7 @@ class Gate:
         self._limit(context)
         decision = self._allow(operation, request, context)
         if operation.effect is Effect.WRITE:
-            return self._write_unit(operation, request, context, decision)
+            return self._write_unit(operation, request, context, decision, operation.run)
         if operation.effect is Effect.READ:
             with self._doors.store.read() as tx:
                 context.transaction = tx
@@ -271,17 +271,19 @@ class Gate:
             context.transaction = None
         else:
             answer = operation.run(context, request)
+        if context.closing:
+            return self._write_unit(operation, request, context, decision, lambda made, _: made.close(answer))
         unit = Unit(self._records(operation, request, context, decision))
         unit.result = answer
         return unit
 
-    def _write_unit(self, operation: Operation, request: Any, context: Context, decision: Decision) -> Unit:
+    def _write_unit(self, operation: Operation, request: Any, context: Context, decision: Decision, run: Run) -> Unit:
         def work(tx: Tx) -> Sequence[Entry]:
             context.transaction = tx
             context.now_us = self._doors.clock()
             try:
                 with savepoint(tx):
-                    unit.result = operation.run(context, request)
+                    unit.result = run(context, request)
                     records = self._records(operation, request, context, decision)
             except GuardError as error:
                 unit.error = error
@@ -352,10 +354,8 @@ class Gate:
         context.transaction = tx
         try:
             with savepoint(tx):
-                for change in context.closing:
-                    change(tx)
+                unit.result = context.close(unit.result)
             unit.hooks = context.hooks
-            unit.result = unit.result if context.answer is None else context.answer
         except GuardError as error:
             unit.error = error
         except Exception as error:  # see begin

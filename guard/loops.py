@@ -23,6 +23,7 @@ from guard.catalogue import PLATFORM, Actor
 from guard.gate import Gate
 from guard.runbook.desk import Desk
 from guard.settings import Settings
+from guard.vault.forgetting import Forgetting
 from guard.vault.vault import Vault
 from guard.worker import Due, Worker, always
 
@@ -39,6 +40,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     worker.every(0, "runs.advance", desk.due)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "refusals.merge", parts[Floods].due)
+    _forget(worker, parts[Forgetting])
     log: Log = parts[Log]
     _keep(worker, log, parts[SealedValues])
     _sign(worker, parts)
@@ -55,6 +57,12 @@ def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
     worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
     worker.every(0, "erasures.step", values.erasures_due)
     worker.every(0, "sealed.expire", values.expiry_due)
+
+
+def _forget(worker: Worker, forgetting: Forgetting) -> None:
+    worker.every(0, "subjects.replayed", forgetting.replays_due)
+    worker.every(0, "subjects.step", forgetting.due)
+    worker.every(0, "buckets.rotate", forgetting.buckets_due)
 
 
 def _sign(worker: Worker, parts: Mapping[type, Any]) -> None:

@@ -104,6 +104,10 @@ class Settings:
     lateness_seconds: int = 60
     checkpoint_seconds: int = 1
     sealed_days: int = 365
+    forget_days: int = 7  # until the key of a person who was forgotten is destroyed; till then it can be restored
+    backup_hours: int = 24  # the backup cycle: bucket keys are rotated once in each
+    database_backup_days: int = 30  # how long backups of guard.db are kept
+    key_backup_days: int = 30  # how long backups of keys.db are kept
     heartbeat_milliseconds: int = 250
     minimum_free_bytes: int = 64 << 20
     public_log: bool = True
@@ -116,6 +120,11 @@ class Settings:
     def database(self) -> Path:
         """The SQLite file."""
         return self.home / "guard.db"
+
+    @property
+    def key_store(self) -> Path:
+        """The second SQLite file, with the bucket keys; it has backups of its own."""
+        return self.home / "keys.db"
 
     @property
     def key_file(self) -> Path:

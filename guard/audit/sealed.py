@@ -7,7 +7,7 @@ held in memory (erasures under way, the next expiry) is only when to look, so a 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from guard.audit import erasure_store, sealed_store
+from guard.audit import erasure_store, hold_store, sealed_store
 from guard.audit.personal import IV_BYTES, committed, parted, seal, unseal
 from guard.audit.sealed_store import SealedRow
 from guard.catalogue import PLATFORM
@@ -96,6 +96,11 @@ class SealedValues:
                 raise StoreDamaged(f"Expected the value of {row.field} that its record commits to, got another.")
             found.append((row.field, *parted(text)))
         return rows[0].key_id, found
+
+    def held(self, tx: Tx, tenant: str, subject: str) -> str | None:
+        """The id of a legal hold that covers a subject or one of its values, for other rooms that delete."""
+        key_id = self.keys.find(tx, tenant, subject)
+        return sealed_store.covering(tx, tenant, key_id or "", hold_store.standing(tx, tenant))
 
     # when to look
 

@@ -59,8 +59,8 @@ def inventory(session: Session) -> Any:
     Example: guard audit inventory
     """
     del session
-    from guard.app import ROOMS  # the server's parts, only here
     from guard.catalogue import collect
+    from guard.rooms import ROOMS  # the parts of the server, only here
 
     return {
         "data": [

@@ -25,6 +25,7 @@ from guard.cli import (
     plan,
     run,
     serving,
+    subjects,
     verify,
     witness,
 )
@@ -52,6 +53,7 @@ anchors.register(audit.group)
 for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),
+    ("subjects", subjects.group, "What is held on a person, and forgetting one."),
     ("access", access.group, "Tenants, tokens, roles and checks."),
     ("logs", logs.group, "Request logs, detections and decisions."),
     ("plan", plan.group, "Contingency plans."),

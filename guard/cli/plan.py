@@ -46,8 +46,8 @@ def lint(session: Session, file: Path) -> None:
 
     Example: guard plan lint runbooks/region-outage.yaml
     """
-    from guard.app import ROOMS  # the server's parts, only here
     from guard.catalogue import collect
+    from guard.rooms import ROOMS  # the parts of the server, only here
     from guard.runbook.lint import lint as check
     from guard.runbook.plan import parse
 

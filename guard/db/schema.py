@@ -92,6 +92,41 @@ subject_keys = _table(
     _int("changed_us"),
     UniqueConstraint("tenant", "subject"),
 )
+# 72 bytes and little more a person, of whom there may be a hundred million: no row id, no index but the one needed.
+subject_deks = Table(
+    "subject_deks",
+    metadata,
+    _text("tenant", key=True),
+    _blob("dek_id", key=True),
+    _blob("subject_ref"),
+    _blob("wrapped"),
+    _int("bucket_version"),
+    _int("created_us"),
+    _int("revoked_us", null=True),
+    UniqueConstraint("subject_ref"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+subject_forgets = _table(
+    "subject_forgets",
+    _text("id", key=True),
+    _text("tenant"),
+    _blob("dek_id"),
+    _text("subject", null=True),
+    _text("stage"),
+    _text("requested_by"),
+    _int("requested_us"),
+    _text("approved_by", null=True),
+    _int("due_us", null=True),
+    _int("destroyed_us", null=True),
+    _int("bucket_version", null=True),
+    _int("seq", null=True),
+    _text("entry_hash", null=True),
+    _int("rotated_us", null=True),
+    _int("unrecoverable_us", null=True),
+    Index(None, "tenant", "dek_id"),
+    Index(None, "stage"),
+)
 reencryptions = _table(
     "reencryptions",
     _text("id", key=True),

@@ -5,19 +5,29 @@ Law: one bad item never spoils its neighbours; values of one field and key share
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidRequest
 from guard.vault.context import Value, from_json
 from guard.vault.envelope import Header, header_of
 from guard.vault.formats import FormatOpener, FormatSealer
-from guard.vault.keys import Keyring
+from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Opener, Sealer, Varying
 from guard.vault.suites import DOES_NOT_OPEN
 
 Item = Mapping[str, Any]
 Results = list[dict[str, Any]]
+
+
+class Finder(Protocol):
+    """Where the key of a header is looked up: the keyring, or the keys of persons beside it."""
+
+    def find(self, tenant: str, key_id: bytes, version: int) -> KeyVersion:
+        """The version that a header names; raises NotFound."""
+        ...
+
+
 NOT_BASE64 = "Expected plaintext in standard padded base64, got another form; encode it again."
 
 
@@ -81,7 +91,7 @@ def seal_one(sealer: Sealer | FormatSealer, version: int, policy: FieldPolicy, i
 
 
 def unseal(
-    keyring: Keyring,
+    keyring: Finder,
     tenant: str,
     policy: FieldPolicy,
     items: Sequence[Item],
@@ -90,7 +100,7 @@ def unseal(
     show: Callable[[bytes], dict[str, Any]],
 ) -> None:
     """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
-    if policy.format is not None:
+    if policy.format is not None and isinstance(keyring, Keyring):  # values of a person have a header
         _unseal_formatted(keyring, tenant, policy, items, results, at, show)
         return
     names = binding(policy)
@@ -200,7 +210,7 @@ def summary(results: Results) -> dict[str, Any]:
     return facts
 
 
-def _opener(keyring: Keyring, tenant: str, policy: FieldPolicy, header: Header) -> Opener:
+def _opener(keyring: Finder, tenant: str, policy: FieldPolicy, header: Header) -> Opener:
     key = keyring.find(tenant, header.key_id, header.key_version)
     if key.name != policy.key:
         raise DoesNotOpen(DOES_NOT_OPEN)

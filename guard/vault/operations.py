@@ -5,7 +5,7 @@ from typing import Any
 
 from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest
-from guard.vault import batches
+from guard.vault import batches, keyed
 from guard.vault.envelope import TEXT_HEADER_CHARACTERS
 from guard.vault.mask import mask
 from guard.vault.suites import DOES_NOT_OPEN
@@ -48,12 +48,19 @@ def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
     items = request.items
     if len(items) == 1:
         policy = vault.policy(items[0]["field"])
-        results = [batches.seal_one(*vault.sealer(ctx.tenant, policy), policy, items[0])]
+        if policy.keyed_by_subject:
+            results: batches.Results = [{}]
+            keyed.seal(ctx, policy, items, results, [0])
+        else:
+            results = [batches.seal_one(*vault.sealer(ctx.tenant, policy), policy, items[0])]
         ctx.note(**batches.summary(results), sealed=_named(results))
         return {"results": results}
     results = [{}] * len(items)
     for field, places in batches.by_field(items).items():
         policy = vault.policy(field)
+        if policy.keyed_by_subject:
+            keyed.seal(ctx, policy, items, results, places)
+            continue
         sealer, version = vault.sealer(ctx.tenant, policy)
         batches.seal(sealer, version, policy, items, results, places)
     ctx.note(**batches.summary(results), sealed=_named(results))
@@ -161,7 +168,10 @@ def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
     for field, places in batches.by_field(items).items():
         policy = vault.policy_for(field, request.purpose)
         shown = _Show(show, policy.mask)
-        batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown)
+        if policy.keyed_by_subject:
+            keyed.unseal(ctx, policy, items, results, places, shown)
+        else:
+            batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown)
     # Only what opened is named: what did not may be a value in clear, whose hash could be guessed.
     opened = [
         item["ciphertext"]

@@ -33,7 +33,9 @@ _KEY_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,127}")
 _TABLE_REQUIRED: Final = frozenset({"version", "table", "columns"})
 _TABLE_OPTIONAL: Final = frozenset({"rows"})
 _COLUMN_REQUIRED: Final = frozenset({"class", "suite", "bind", "mask", "purposes"})
-_COLUMN_OPTIONAL: Final = frozenset({"key", "index", "portable", "deterministic", "entropy", "pad", "ingest", "format"})
+_COLUMN_OPTIONAL: Final = frozenset(
+    {"key", "index", "portable", "deterministic", "entropy", "pad", "ingest", "format", "keyed_by"}
+)
 _FORMAT_REQUIRED: Final = frozenset({"alphabet", "min_length"})
 _FORMAT_OPTIONAL: Final = frozenset({"keep_first", "keep_last"})
 _INDEX_REQUIRED: Final = frozenset({"name", "kind", "normalise", "bits"})
@@ -68,6 +70,9 @@ class FieldPolicy:
     purposes: frozenset[str]
     indexes: tuple[Definition, ...]
     pad_step: int = 0
+    keyed_by_subject: bool = False
+    """Values are sealed under the key of the person whom they are about, and end with it."""
+
     ingest: Kem | None = None
     """How others seal values for this field that they cannot read back; None if nobody may."""
 
@@ -81,7 +86,9 @@ class FieldPolicy:
 
     @property
     def keys(self) -> dict[str, suites.Suite]:
-        """Every named key that this field needs, with its suite."""
+        """Every named key that this field needs, with its suite; values of a person are under the person's key."""
+        if self.keyed_by_subject:
+            return {}
         found = {self.key: suites.FF1 if self.format else suites.suite(self.suite)}
         return found if self.ingest is None else found | {self.ingest_key: suites.INGEST[self.ingest]}
 
@@ -157,6 +164,7 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
         if "ingest" in given
         else None,
         format=form,
+        keyed_by_subject="keyed_by" in given and _keyed_by_subject(given["keyed_by"], suite, bind),
     )
 
 
@@ -193,6 +201,14 @@ def _bind(given: dict[str, Entry], *, deterministic: bool) -> tuple[Bind, ...]:
     if not deterministic and portable == bool(names):
         raise entry.refuse("row or subject, or [] together with 'portable: true'")
     return tuple(Bind(name) for name in sorted(names))
+
+
+def _keyed_by_subject(entry: Entry, suite: suites.Suite, bind: tuple[Bind, ...]) -> bool:
+    _choice(entry, "whose key it is", ["subject"])
+    # A person has one key, and a key serves one suite.
+    if suite.id is not SuiteId.CBL256 or Bind.SUBJECT not in bind:
+        raise entry.refuse("the suite cbl256 and 'subject' in bind beside 'keyed_by: subject'")
+    return True
 
 
 def _check_deterministic(table: _Table, entry: Entry, given: dict[str, Entry]) -> None:

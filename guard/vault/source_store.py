@@ -165,6 +165,22 @@ class Opened:
         rows = self._connection.execute(wanted.order_by(self._key).limit(limit))
         return [Cell(row[0], str(row[0]), str(row[1])) for row in rows]
 
+    def count_beginning(self, column: str, heads: Sequence[str]) -> int:
+        """How many values of a column begin with one of these 26 characters."""
+        head = func.substr(self._table.c[column], 1, TEXT_HEADER_CHARACTERS)
+        wanted = select(func.count()).select_from(self._table).where(head.in_(heads))
+        total: int = self._connection.execute(wanted).scalar_one()
+        return total
+
+    def cells_beginning(self, column: str, heads: Sequence[str], cursor: str, limit: int) -> list[Cell]:
+        """As `cells`, but only values that begin with one of these 26 characters."""
+        value = self._table.c[column]
+        wanted = select(self._key, value).where(func.substr(value, 1, TEXT_HEADER_CHARACTERS).in_(heads))
+        if cursor:
+            wanted = wanted.where(self._key > json.loads(cursor))
+        rows = self._connection.execute(wanted.order_by(self._key).limit(limit))
+        return [Cell(row[0], str(row[0]), str(row[1])) for row in rows]
+
     def swap(self, column: str, cell: Cell, sealed: Callable[[str], str | None]) -> bool:
         """Replace a cell by what *sealed* makes of it, if nobody else writes meanwhile; False where it needed none.
 

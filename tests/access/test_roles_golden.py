@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from guard.app import ROOMS
 from guard.catalogue import Actor, collect
+from guard.rooms import ROOMS
 from guard.vault.policy import parse
 from tests.access.building import NOW_US, SHIPPED, grant, snapshot_of
 

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from guard.app import ROOMS
 from guard.catalogue import collect
 from guard.errors import AlreadyExists, Denied, InvalidRequest, NotFound
+from guard.rooms import ROOMS
 from guard.settings import bundled
 from tests.world import World
 

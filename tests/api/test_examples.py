@@ -6,8 +6,8 @@ from fnmatch import fnmatch
 import pytest
 from jsonschema import Draft202012Validator
 
-from guard.app import ROOMS
 from guard.catalogue import collect
+from guard.rooms import ROOMS
 from guard.wire.model import Attachment, Content, Download
 from tests.api.test_refusals import QUERIES
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard.api import body as bodies
-from guard.app import ROOMS
 from guard.catalogue import collect
 from guard.errors import BodyTooLarge, GuardError, InvalidRequest, MalformedBody, UnsupportedMedia
+from guard.rooms import ROOMS
 from tests.api.asking import ask
 from tests.api.conftest import LIMIT
 

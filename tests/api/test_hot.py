@@ -15,10 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guard.api import hot as ways
 from guard.api.routes import encode
-from guard.app import ROOMS
 from guard.audit import receipt, store
 from guard.audit.entry import split
 from guard.catalogue import Effect, collect
+from guard.rooms import ROOMS
 from tests.api.asking import Wire, request_bytes
 from tests.api.conftest import LIMIT, Live, until
 

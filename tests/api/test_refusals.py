@@ -3,8 +3,8 @@
 import pytest
 
 from guard.access import tokens
-from guard.app import ROOMS
 from guard.catalogue import collect
+from guard.rooms import ROOMS
 
 ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
 PARTS = {

@@ -8,8 +8,8 @@ from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator
 
 from guard.api.routes import PUBLIC
-from guard.app import ROOMS
 from guard.catalogue import collect
+from guard.rooms import ROOMS
 
 KNOWN_PUBLIC = {"/livez", "/readyz", "/version", "/metrics", "/openapi.json"}
 CATALOGUE = collect(ROOMS)

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from guard.app import ROOMS
 from guard.catalogue import PLATFORM, collect
 from guard.errors import Denied, InvalidRequest, InvalidSetting, NotFound
+from guard.rooms import ROOMS
 from guard.settings import load
 from tests.audit.privacy import body
 from tests.world import world

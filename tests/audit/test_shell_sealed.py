@@ -7,11 +7,11 @@ import json
 import pytest
 import rfc8785
 
-from guard.app import ROOMS
 from guard.audit.sealed import DAY_US, SealedValues
 from guard.audit.sealed_operations import EXPIRE_LIMIT
 from guard.catalogue import PLATFORM, Effect, collect, operation
 from guard.errors import InternalError, Unauthenticated
+from guard.rooms import ROOMS
 from guard.wire.audit import ListRecords, RecordList
 from tests.audit.privacy import REASON, Office, body, code, office, rows, writings
 

@@ -161,6 +161,8 @@ PREPARE = {
     "logs unban": lambda client, _: {"dec_0198": client.decisions.create(value="192.0.2.99")["id"]},
     "audit reveal": lambda client, _: {"17": str(sealed_record(client))},
     "audit erase approve": asked_erasure,
+    "subjects forget": lambda client, _: {"u-17": sealed_person(client)},
+    "subjects restore": lambda client, _: {"u-17": forgotten_person(client)},
     "audit hold release": lambda client, _: {"hld_0198": client.holds.place(scope="tenant", matter="c-1")["id"]},
     "run transition": lambda client, _: {"inc_0198": client.incidents.open(title="Down")["id"]},
 }
@@ -175,6 +177,17 @@ STAGE = {
     "run skip": "tell_users",
 }
 SECOND_PERSON = {"run approve", "run refuse", "audit erase approve"}
+
+
+def sealed_person(client, subject="u-forget"):
+    context = {"row": "1", "subject": subject}
+    client.fields.encrypt(items=[{"field": "messages.body", "context": context, "plaintext": "aGk="}])
+    return subject
+
+
+def forgotten_person(client):
+    client.subjects.forget(subject=sealed_person(client, "u-restore"))
+    return "u-restore"
 
 
 def variables(dev, place, verb, client, deputy) -> dict[str, str]:

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from guard.app import ROOMS
 from guard.catalogue import collect
 from guard.client import Address, Client
 from guard.client.operations import OPERATIONS
 from guard.errors import InvalidInput
+from guard.rooms import ROOMS
 from tests.cli.processes import environment
 from tests.client.canned import Canned, Reply
 

@@ -5,10 +5,10 @@ from types import ModuleType
 
 import pytest
 
-from guard.app import ROOMS
 from guard.catalogue import PLATFORM, Actor, Context, Effect, collect, operation
 from guard.client.operations import OPERATIONS
 from guard.errors import InternalError, NotFound
+from guard.rooms import ROOMS
 from guard.wire.model import Model, Nothing
 
 CATALOGUE = collect(ROOMS)

@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from guard.app import ROOMS
 from guard.catalogue import Effect, collect
 from guard.cli import audit
+from guard.rooms import ROOMS
 
 CATALOGUE = collect(ROOMS)
 UNRECORDED = {

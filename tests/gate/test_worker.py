@@ -12,6 +12,9 @@ from tests.gate.building import CANARY, insert, stage
 
 LOOPS = {
     "audit.resumed",
+    "buckets.rotate",
+    "subjects.replayed",
+    "subjects.step",
     "checkpoints.stage",
     "checkpoints.adopt",
     "checkpoints.reread",

@@ -17,6 +17,7 @@ TARGETS = (
     "check",
     "bench",
     "export-campaign",
+    "subjects-campaign",
     "foreign",
     "faults",
     "docs",

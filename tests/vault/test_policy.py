@@ -379,3 +379,28 @@ def test_no_text_causes_another_error(tail):
             policy.parse(text, "users.yaml")
         except InvalidPolicy as error:
             assert error.detail.startswith("users.yaml:")  # noqa: PT017  # the error is one of two good outcomes
+
+
+class TestKeyedBySubject:
+    TEXT = MINIMAL.replace("bind: [row]", "bind: [row, subject]") + "    keyed_by: subject\n"
+
+    def test_it_is_declared_and_off_by_default(self):
+        assert parse_one(self.TEXT).keyed_by_subject
+        assert not parse_one(MINIMAL).keyed_by_subject
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("keyed_by: subject", "keyed_by: tenant"),
+            ("bind: [row, subject]", "bind: [row]"),
+            ("bind: [row, subject]", "bind: []\n    portable: true"),
+        ],
+    )
+    def test_what_has_no_person_is_refused_with_its_line(self, old, new):
+        error = refusal(edited(self.TEXT, old, new))
+        assert "subject" in error.detail
+        assert "keyed_by" in error.detail or "whose key" in error.detail
+
+    def test_another_suite_is_refused(self):
+        text = edited(DETERMINISTIC, "    bind: []\n", "    bind: []\n    keyed_by: subject\n")
+        assert "cbl256" in refusal(text).detail

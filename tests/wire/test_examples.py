@@ -6,8 +6,8 @@ import re
 import orjson
 import pytest
 
-from guard.app import ROOMS
 from guard.catalogue import collect
+from guard.rooms import ROOMS
 
 CATALOGUE = {name: entry for name, entry in collect(ROOMS).items() if entry.path}
 PARAMETER = re.compile(r"\{([a-z_]+)\}")

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 import guard.wire
-from guard.app import ROOMS
 from guard.catalogue import collect
+from guard.rooms import ROOMS
 from guard.wire.model import MAX_INTEGER, Model
 
 CATALOGUE = collect(ROOMS)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guard.app import ROOMS
 from guard.catalogue import collect
 from guard.errors import InvalidRequest
+from guard.rooms import ROOMS
 from guard.wire.access import AddGrant, CreateToken
 from guard.wire.model import Model
 from guard.wire.problems import MAX_PROBLEMS, MESSAGES, problems

@@ -1,0 +1,119 @@
+"""Batches of fields whose values are sealed under the key of the person whom they are about.
+
+Law: one bad item never spoils its neighbours. A person's first key is drawn here and stored in the transaction of the
+record; the answer leaves only after that, so no value is ever out whose key is not durable.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from guard.catalogue import Context
+from guard.db.engine import Store, Tx
+from guard.errors import GuardError, InvalidContext, NotFound
+from guard.vault import batches
+from guard.vault.batches import Item, Results
+from guard.vault.deks import Dek, Subjects
+from guard.vault.keys import KeyVersion
+from guard.vault.policy import Bind, FieldPolicy
+from guard.vault.sealing import Sealer
+from guard.vault.vault import Vault
+from guard.vault.versions import State
+
+VERSION = 1
+"""A person's key has one version: it is never rotated, only destroyed."""
+MAX_SUBJECT_CHARACTERS = 200
+
+
+class Use:
+    """One request's use of persons' keys; a transaction is opened only where a key is not open yet."""
+
+    def __init__(self, ctx: Context, policy: FieldPolicy, stack: ExitStack) -> None:
+        self._subjects = ctx.part(Subjects)
+        self._ctx, self._policy, self._stack = ctx, policy, stack
+        self._tx: Tx | None = None
+        self._used: dict[bytes, Dek] = {}
+        self._epoch = self._subjects.epoch  # before anything is read
+
+    def sealing(self, subject: str) -> KeyVersion:
+        """The key version of a person for new values."""
+        return self._version(self._subjects.to_seal(self._read, self._ctx.tenant, subject, self._epoch))
+
+    def find(self, tenant: str, key_id: bytes, version: int) -> KeyVersion:
+        """The key that a header names: of the field, from before it was keyed by person, or of a person.
+
+        Raises:
+            NotFound, SubjectForgotten: see `Subjects.to_open`.
+        """
+        try:
+            return self._ctx.part(Vault).keyring.find(tenant, key_id, version)
+        except NotFound:
+            if version != VERSION:
+                raise
+        return self._version(self._subjects.to_open(self._read, tenant, key_id, self._epoch))
+
+    def settle(self, tx: Tx) -> None:
+        """In the transaction of the record: store what was drawn, and refuse what was revoked meanwhile."""
+        fresh = self._subjects.settle(tx, self._used.values(), self._epoch, self._ctx.now_us)
+        if fresh:
+            self._ctx.after_commit(lambda: self._subjects.stored(fresh))
+
+    def _read(self) -> Tx:
+        if self._tx is None:
+            self._tx = self._stack.enter_context(self._ctx.part(Store).read())
+        return self._tx
+
+    def _version(self, dek: Dek) -> KeyVersion:
+        if not self._used:
+            self._ctx.at_outcome(self.settle)
+        self._used[dek.subject_ref] = dek
+        name, suite = self._policy.key, self._policy.suite
+        return KeyVersion(
+            dek.dek_id, name, dek.tenant, VERSION, State.ACTIVE, suite, dek.secret, compromised=False, subject_key=True
+        )
+
+
+@contextmanager
+def use(ctx: Context, policy: FieldPolicy) -> Iterator[Use]:
+    """Persons' keys for one field of one request."""
+    with ExitStack() as stack:
+        yield Use(ctx, policy, stack)
+
+
+def seal(ctx: Context, policy: FieldPolicy, items: Sequence[Item], results: Results, at: Sequence[int]) -> None:
+    """Seal the items at the positions *at*, all of one field, into *results*."""
+    shared, names = batches.shared(ctx.tenant, policy), batches.binding(policy)
+    with use(ctx, policy) as keys:
+        for subject, places in _by_subject(items, results, at).items():
+            try:
+                sealer = Sealer(keys.sealing(subject), shared, names, pad_step=policy.pad_step)
+            except GuardError as error:
+                for position in places:
+                    results[position] = {"problem": batches.problem(error)}
+                continue
+            batches.seal(sealer, VERSION, policy, items, results, places)
+
+
+def unseal(
+    ctx: Context,
+    policy: FieldPolicy,
+    items: Sequence[Item],
+    results: Results,
+    at: Sequence[int],
+    show: Callable[[bytes], dict[str, Any]],
+) -> None:
+    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
+    with use(ctx, policy) as keys:
+        batches.unseal(keys, ctx.tenant, policy, items, results, at, show)
+
+
+def _by_subject(items: Sequence[Item], results: Results, at: Sequence[int]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for position in at:
+        subject = items[position]["context"].get(Bind.SUBJECT.value)
+        if type(subject) is str and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
+            groups.setdefault(subject, []).append(position)
+        else:
+            wrong = f"Expected the person's id as a text of 1-{MAX_SUBJECT_CHARACTERS} characters in 'subject'."
+            results[position] = {"problem": batches.problem(InvalidContext(wrong))}
+    return groups
