@@ -224,6 +224,12 @@ class RootKeyMissing(GuardError):
     code, title, kind = "GRD-SEAL-003", "Root key missing", Kind.UNAVAILABLE
 
 
+class CustodyUnreachable(GuardError):
+    """The holder of a root key (KMS, HSM, remote transit) does not answer now."""
+
+    code, title, kind = "GRD-SEAL-004", "Custody unreachable", Kind.UNAVAILABLE
+
+
 # Record
 
 
