@@ -230,6 +230,12 @@ class CustodyUnreachable(GuardError):
     code, title, kind = "GRD-SEAL-004", "Custody unreachable", Kind.UNAVAILABLE
 
 
+class NotUnsealed(GuardError):
+    """What was given to unseal the service does not open it; giving it again does not help."""
+
+    code, title, kind = "GRD-SEAL-005", "Not unsealed", Kind.DENIED
+
+
 # Record
 
 
