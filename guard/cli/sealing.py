@@ -97,7 +97,7 @@ def wait(session: Session, settings: Any, listener: socket.socket, write_address
     watch = threading.Thread(target=_watch, args=(way, server, done, by_itself), name="guard-custody", daemon=True)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_address(settings.home, UNSEAL, address(settings, listener), token)
-    session.say(f"guard is sealed and serves {address(settings, listener)} from {settings.home}")
+    session.say(f"guard serves {address(settings, listener)} from {settings.home}, sealed")
     watch.start()
     try:
         server.run(sockets=[listener.dup()])
