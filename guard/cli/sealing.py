@@ -23,18 +23,20 @@ GRACE_SECONDS = 2
 UNSEAL = "unseal"
 """The profile of the file with the token that opens slots by themselves, in the home directory."""
 
+Listen = Callable[[str, int], socket.socket]
 Write = Callable[[Path, str, str, str], None]
+Supervise = Callable[[Callable[[], bool]], Callable[[], None]]
 
 
 def cycle(
     session: Session,
     build: Callable[[Any], Any],
     settings: Any,
-    listen: Callable[[str, int], socket.socket],
+    means: tuple[Listen, Write, Supervise],
     run: Callable[[Any, socket.socket, str], None],
-    write_address: Write,
 ) -> None:
     """Build and run; wait where the seal is closed; again after each sealing, until a signal ends it."""
+    listen = means[0]
     listener: socket.socket | None = None
     opened = None
     while True:
@@ -43,7 +45,7 @@ def cycle(
         except Sealed as error:
             listener = listener or listen(settings.host, settings.port)
             session.say(f"guard: {error.detail} {error.hint} [{error.code}]")
-            opened = wait(session, settings, listener, write_address, by_itself=True)
+            opened = wait(session, settings, listener, means, by_itself=True)
             if opened is None:
                 return
             continue
@@ -58,7 +60,7 @@ def cycle(
         gc.unfreeze()
         gc.collect()  # keys of signing lie in objects that point at each other
         session.say("guard: the service is sealed; run guard custody unseal.")
-        opened = wait(session, settings, listener, write_address, by_itself=False)
+        opened = wait(session, settings, listener, means, by_itself=False)
         if opened is None:
             return
 
@@ -68,7 +70,14 @@ def address(settings: Any, listener: socket.socket) -> str:
     return f"http://{settings.host}:{listener.getsockname()[1]}"
 
 
-def wait(session: Session, settings: Any, listener: socket.socket, write_address: Write, *, by_itself: bool) -> Any:
+def wait(
+    session: Session,
+    settings: Any,
+    listener: socket.socket,
+    means: tuple[Listen, Write, Supervise],
+    *,
+    by_itself: bool,
+) -> Any:
     """Serve the sealed service until something opens it; None when a signal ends it.
 
     *by_itself*: slots that need nothing are tried again and again.
@@ -96,12 +105,15 @@ def wait(session: Session, settings: Any, listener: socket.socket, write_address
     signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     watch = threading.Thread(target=_watch, args=(way, server, done, by_itself), name="guard-custody", daemon=True)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _, write_address, supervise = means
     write_address(settings.home, UNSEAL, address(settings, listener), token)
     session.say(f"guard serves {address(settings, listener)} from {settings.home}, sealed")
     watch.start()
+    stop = supervise(lambda: True)  # a sealed service is ready to be unsealed; its supervisor must not end it
     try:
         server.run(sockets=[listener.dup()])
     finally:
+        stop()
         ended = way.opened is None
         done.set()
         with suppress(FileNotFoundError):

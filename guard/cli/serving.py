@@ -149,7 +149,7 @@ def _settings(home: Path, port: int | None, host: str | None) -> Settings:
 
 
 def _cycle(session: Session, settings: Settings, run: Callable[[Any, socket.socket, str], None]) -> None:
-    cycle(session, lambda opened: _build(settings, opened), settings, listen, run, _write_address)
+    cycle(session, lambda opened: _build(settings, opened), settings, (listen, _write_address, _supervise), run)
 
 
 def _build(settings: Settings, opened: Any = None) -> Any:
@@ -209,14 +209,14 @@ def _run(guard: Any, listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     guard.custodian.notify = lambda: setattr(server, "should_exit", True)
     guard.worker.start()
-    stop = _supervise(guard)
+    stop = _supervise(lambda: guard.pipeline.alive)
     try:
         server.run(sockets=[listener])
     finally:
         stop()
 
 
-def _supervise(guard: Any) -> Callable[[], None]:
+def _supervise(alive: Callable[[], bool]) -> Callable[[], None]:
     """Tell systemd that the service is ready, and then, while the writer lives, that it is alive."""
     address, interval_seconds = supervisor()
     if address is None:
@@ -226,7 +226,7 @@ def _supervise(guard: Any) -> Callable[[], None]:
     def beat() -> None:
         _notify(address, "READY=1")
         while interval_seconds and not done.wait(interval_seconds):
-            if guard.pipeline.alive:
+            if alive():
                 _notify(address, "WATCHDOG=1")
 
     threading.Thread(target=beat, name="guard-watchdog", daemon=True).start()

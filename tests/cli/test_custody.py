@@ -58,7 +58,7 @@ def test_a_sealed_service_lives_and_says_what_to_do(shared):
         shown = answer(command(home, "status"))
         assert (shown["state"], shown["slots"][0]["need"], shown["slots"][0]["options"]) == ("sealed", 2, {})
         assert (home / "unseal.json").stat().st_mode & 0o777 == 0o600
-        refused = command(home, "unseal", stdin=f"{shares[0]}\n{'0' * 66}\n".encode())
+        refused = command(home, "unseal", stdin=f"{shares[0]}\n{'ab' * 33}\n".encode())
         assert refused.returncode == 5, refused.stderr
         assert "do not open this data" in told(refused)
         assert ask(server, "/api/v1/custody/unseal", {})[0] == 401
