@@ -52,7 +52,7 @@ from guard.audit.witnesses import Claim, Witnesses
 from guard.audit.worm_store import Worm
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
-from guard.db.engine import ProcessLock, Store, Tx, open_store, unwritable
+from guard.db.engine import ProcessLock, Store, Tx, unwritable
 from guard.db.presence import Presence
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
@@ -62,13 +62,14 @@ from guard.loops import add_loops
 from guard.rooms import ROOMS
 from guard.runbook.desk import load_plans
 from guard.settings import Settings
-from guard.vault import store as vault_store
+from guard.vault import starting
+from guard.vault.custodian import Custodian
 from guard.vault.forgetting import open_forgetting
-from guard.vault.keys import Secret
+from guard.vault.opening import Opened
 from guard.vault.policy import FieldPolicy, parse
 from guard.vault.source_store import Sources
 from guard.vault.subjects import PEPPER_BYTES, SubjectKeys
-from guard.vault.unsealing import Hierarchy, SlotPlan, attach_slot, create_slot, seal_new_store, unseal
+from guard.vault.unsealing import Hierarchy
 from guard.vault.vault import Vault
 from guard.worker import Worker
 
@@ -95,6 +96,7 @@ class Guard:
     log: Log
     standing: Standing
     fresh: bool
+    custodian: Custodian
     _closers: list[Callable[[], None]]
 
     def close(self) -> None:
@@ -125,11 +127,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
-    """Build a guard on the store in `settings.home`, creating it if there is none. The loops do not run yet.
+def build(settings: Settings, *, clock: Callable[[], int] = now_us, opened: Opened | None = None) -> Guard:
+    """Build a guard on the store in `settings.home`, made if need be, and *opened* or opening by itself. No loop runs.
 
     Raises:
-        StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey, InvalidPolicy, InvalidRule, InvalidPlan: see each.
+        Sealed, StoreLocked, StoreDamaged, RootKeyMissing, WrongRootKey, InvalidPolicy, InvalidRule, InvalidPlan.
     """
     # Policies, rules and plans are read first: a mistake in one of them must not leave half a store behind.
     model, rows = _access_policy(settings)
@@ -143,7 +145,7 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us) -> Guard:
         lock = ProcessLock(settings.home)
         undo.callback(lock.release)
         try:
-            guard = _assemble(settings, clock, lock, undo, (model, rows, policies, watch, desk))
+            guard = _assemble(settings, clock, lock, undo, (model, rows, policies, watch, desk, opened))
         except OSError as error:
             raise unwritable(Path(error.filename or settings.home), error) from None
         undo.pop_all()  # from here on `Guard.close` does it
@@ -160,12 +162,12 @@ def _make_home(home: Path) -> None:
 def _assemble(
     settings: Settings, clock: Callable[[], int], lock: ProcessLock, undo: ExitStack, loaded: tuple[Any, ...]
 ) -> Guard:
-    model, rows, policies, watch, desk = loaded
+    model, rows, policies, watch, desk, given = loaded
     standing = Standing(anchor_store.say_standing)
     anchors, rounds = _anchors(settings, standing, clock)
     witnesses = Witnesses(settings.witnesses, settings.witness_quorum, settings.witness_seconds, Courier())
-    store, seal, fresh = _open(settings, clock, undo)
-    hierarchy = Hierarchy(seal, os.urandom)
+    store, opened, fresh = starting.unsealed(settings, (os.urandom, clock), undo, given)
+    hierarchy = Hierarchy(opened.secret, os.urandom)
     with store.write() as tx:
         pepper = bytes(hierarchy.system_secret(tx, "token_pepper", 32, clock()).expose())
         signing = _signing(settings, clock, store, hierarchy, (anchors, witnesses), tx)
@@ -182,27 +184,30 @@ def _assemble(
     recorder = Recorder(clock, salts, f"guard-{os.getpid()}")
     sources, streams = Sources(settings.sources), Streams(settings.sinks)
     presence = Presence(settings.database, lock.path)
-    known = (vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
+    custodian = Custodian(opened.secret, settings.origin, vault, str(settings.key_file), settings.production)
+    undo.callback(custodian.close)
+    known = (custodian, vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
     made = (*known, forgetting, forgetting.subjects, standing, anchors, rounds, presence, Floods(), Copies())
     parts: dict[type, Any] = {type(part): part for part in made}
     log: Log = parts[Log]
     forgetting.attach(parts[SealedValues].held, log)
-    on_fatal = partial(_die, standing)
-    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=standing.admit)
+    on_fatal, admit = partial(_die, standing), custodian.before(standing.admit)
+    pipeline = Pipeline(store, log, limit=settings.queue_limit, on_fatal=on_fatal, admit=admit)
     pool = ThreadPoolExecutor(POOL_THREADS, "guard-pool")
     gate = Gate(_doors(settings, clock, parts, doorkeeper, pipeline, store, recorder, pool))
-    worker = Worker(gate, clock, settings.heartbeat_milliseconds, lambda: standing.serving)
+    worker = Worker(gate, clock, settings.heartbeat_milliseconds, lambda: standing.serving and not custodian.error())
     add_loops(worker, gate, parts, settings)
-    ready = _readiness(pipeline, settings, standing)
+    ready = _readiness(pipeline, settings, standing, custodian)
     front = Front(build_api(gate, ready, settings.max_body_bytes), salts)
     closers = [worker.stop, pipeline.stop, lambda: pool.shutdown(wait=True), sources.close, store.close]
-    closers += [forgetting.close, presence.close, lock.release]
+    closers += [forgetting.close, presence.close, custodian.close, lock.release]
     pipeline.start()
     undo.callback(pipeline.stop)
     hot = protocol(gate, settings.max_body_bytes, salts)
-    guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, standing, fresh, closers)
+    ends = (standing, fresh, custodian, closers)
+    guard = Guard(settings, gate, front, hot, store, pipeline, worker, doorkeeper, log, *ends)
     if standing.sound:
-        _record_start(guard, vault.lacking, rerouted=rerouted)
+        _record_start(guard, vault.lacking, opened, rerouted=rerouted)
     standing.move(Phase.SERVING)
     return guard
 
@@ -257,18 +262,11 @@ def _anchors(settings: Settings, standing: Standing, clock: Callable[[], int]) -
     return anchors, Rounds(minutes)
 
 
-def _open(settings: Settings, clock: Callable[[], int], undo: ExitStack) -> tuple[Store, Secret, bool]:
-    """The store and its seal secret. A new store gets its root key before its first byte."""
-    plan = SlotPlan("file", {"path": str(settings.key_file)})
-    fresh = not settings.database.exists()
-    slot = create_slot(plan, os.urandom) if fresh and not settings.key_file.exists() else attach_slot(plan)
-    store = open_store(settings.database)
-    undo.callback(store.close)
-    with store.write() as tx:
-        slots = vault_store.list_slots(tx)
-        if slots:
-            return store, unseal(slots[0], slot), fresh
-        return store, seal_new_store(tx, plan, slot, os.urandom, clock()), True
+def initialise(
+    settings: Settings, plugin: str, options: Mapping[str, str], secrets: Mapping[str, str]
+) -> tuple[str, tuple[str, ...]]:
+    """A new store: the name of its first custody slot, and the shares to hand out; see `starting`."""
+    return starting.initialise(settings, plugin, (options, secrets), os.urandom, now_us())
 
 
 def _log_keys(settings: Settings, hierarchy: Hierarchy) -> LogKeys:
@@ -309,9 +307,9 @@ def offline(settings: Settings, *, fresh: bool = False) -> Iterator[tuple[Store,
         raise InvalidSetting(f"Expected a guard database in {settings.home}, got none; give the right --home.")
     with ExitStack() as undo:
         undo.callback(ProcessLock(settings.home).release)
-        store, seal, _ = _open(settings, now_us, undo)
+        store, opened, _ = starting.unsealed(settings, (os.urandom, now_us), undo)
         with store.write() as tx:
-            hierarchy = Hierarchy(seal, os.urandom)
+            hierarchy = Hierarchy(opened.secret, os.urandom)
             log = _log(settings, hierarchy, _log_keys(settings, hierarchy), tx, now_us())
         assert log.files is not None
         yield store, log, log.files
@@ -367,9 +365,11 @@ def _limit(per_minute: int) -> Callable[[str, int], int | None]:
     return retry_after
 
 
-def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Callable[[], Mapping[str, bool]]:
+def _readiness(
+    pipeline: Pipeline, settings: Settings, standing: Standing, custodian: Custodian
+) -> Callable[[], Mapping[str, bool]]:
     def ready() -> Mapping[str, bool]:
-        error = standing.error()
+        error = custodian.error() or standing.error()
         if error is not None:
             raise error
         free = os.statvfs(settings.home)
@@ -383,11 +383,14 @@ def _readiness(pipeline: Pipeline, settings: Settings, standing: Standing) -> Ca
     return ready
 
 
-def _record_start(guard: Guard, lacking: Iterable[str], *, rerouted: bool) -> None:
+def _record_start(guard: Guard, lacking: Iterable[str], opened: Opened, *, rerouted: bool) -> None:
     actor = Actor("system:worker", PLATFORM, "system")
     if not guard.log.size:
         guard.gate.call_named("log.created", {}, actor, "start")
     guard.gate.call_named("services.start", {"version": __version__, "fresh": guard.fresh}, actor, "start")
+    if opened.plugin != "file":  # a key file is there or is not; everything else has somebody or something behind it
+        facts = {"slot": opened.slot_id, "plugin": opened.plugin, "failures": opened.failures}
+        guard.gate.call_named("custody.opened", facts, actor, "start")
     if rerouted:
         guard.gate.call_named("sinks.declare", {}, actor, "start")
     for tenant in lacking:

@@ -236,6 +236,18 @@ class RootKeyMissing(GuardError):
     code, title, kind = "GRD-SEAL-003", "Root key missing", Kind.UNAVAILABLE
 
 
+class CustodyUnreachable(GuardError):
+    """The holder of a root key (KMS, HSM, remote transit) does not answer now."""
+
+    code, title, kind = "GRD-SEAL-004", "Custody unreachable", Kind.UNAVAILABLE
+
+
+class NotUnsealed(GuardError):
+    """What was given to unseal the service does not open it; giving it again does not help."""
+
+    code, title, kind = "GRD-SEAL-005", "Not unsealed", Kind.DENIED
+
+
 # Record
 
 

@@ -26,6 +26,7 @@ import guard.detect.operations
 import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
+import guard.vault.custody_operations
 import guard.vault.ingest_operations
 import guard.vault.key_operations
 import guard.vault.operations
@@ -57,6 +58,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.incident_operations,
     guard.runbook.operations,
     guard.vault.census,
+    guard.vault.custody_operations,
     guard.vault.ingest_operations,
     guard.vault.key_operations,
     guard.vault.operations,

@@ -111,6 +111,7 @@ class Settings:
     heartbeat_milliseconds: int = 250
     minimum_free_bytes: int = 64 << 20
     public_log: bool = True
+    production: bool = False
     anchor_file: Path | None = None
     anchors_required: int = 0
     time_stamps: tuple[Mapping[str, Any], ...] = ()  # this and the next are checked by audit/anchor_settings.py

@@ -17,6 +17,7 @@ from guard.cli import (
     audit_privacy,
     audit_search,
     audit_sinks,
+    custody,
     demo,
     fields,
     fields_ingest,
@@ -51,6 +52,7 @@ audit_sinks.register(audit.group)
 audit_privacy.register(audit.group)
 anchors.register(audit.group)
 for _name, _group, _help in (
+    ("custody", custody.group, "The root key's slots, and the seal."),
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),
     ("subjects", subjects.group, "What is held on a person, and forgetting one."),

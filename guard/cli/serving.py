@@ -16,9 +16,10 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
+from guard.cli.sealing import cycle
 from guard.cli.session import Session, verb
 from guard.errors import InvalidSetting, PortOccupied
-from guard.settings import discover_home, load, supervisor
+from guard.settings import Settings, discover_home, load, supervisor
 
 DEVELOPER = (
     "role:storing-service",
@@ -64,10 +65,8 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
     Example: guard dev --port 8420
     """
     home = _home(session).absolute()
-    guard = _build(home, port, host)
-    try:
-        listener = listen(guard.settings.host, guard.settings.port)
-        url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
+
+    def run(guard: Any, listener: socket.socket, url: str) -> None:
         for profile, tenant, subject, roles in PROFILES:
             sound = guard.standing.sound  # read-only, no token can be made: those of before go on
             token = _bootstrap(guard, tenant, subject, roles) if sound else _kept(home, profile)
@@ -76,8 +75,8 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
         session.say(f"guard serves {url} from {home}")
         session.say(f"CLI and SDK find it by {home / 'client.json'}; try: guard fields list --home {home}")
         _run(guard, listener)
-    finally:
-        guard.close()
+
+    _cycle(session, _settings(home, port, host), run)
 
 
 def serve(session: Session, port: PortOption = None, host: HostOption = None) -> None:
@@ -86,10 +85,8 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
     Example: guard serve --home /var/lib/guard
     """
     home = _home(session)
-    guard = _build(home.absolute(), port, host)
-    try:
-        listener = listen(guard.settings.host, guard.settings.port)
-        url = f"http://{guard.settings.host}:{listener.getsockname()[1]}"
+
+    def run(guard: Any, listener: socket.socket, url: str) -> None:
         _say_standing(session, guard)
         if guard.standing.sound and not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
             token = _bootstrap(
@@ -99,8 +96,8 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
             session.say(f"Use it once: GUARD_URL={url} GUARD_TOKEN=... guard access exchange")
         session.say(f"guard serves {url} from {home}")
         _run(guard, listener)
-    finally:
-        guard.close()
+
+    _cycle(session, _settings(home.absolute(), port, host), run)
 
 
 def worker(session: Session) -> None:
@@ -109,7 +106,7 @@ def worker(session: Session) -> None:
     Example: guard worker --home /var/lib/guard
     """
     home = _home(session)
-    guard = _build(home.absolute(), None, None)
+    guard = _build(_settings(home.absolute(), None, None))
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
@@ -141,16 +138,27 @@ def _home(session: Session) -> Path:
     return session.home or discover_home() or Path(".guard")
 
 
-def _build(home: Path, port: int | None, host: str | None) -> Any:
-    from guard.app import build  # the server's parts, only where a server runs
-
+def _settings(home: Path, port: int | None, host: str | None) -> Settings:
     quiet_logs()
     settings = load(home, {"port": port, "host": host})
     if settings.host in ALL_ADDRESSES:
         raise InvalidSetting(
             "Expected one address to listen on, got all of them; put the nginx front before 127.0.0.1."
         )
-    guard = build(settings)
+    return settings
+
+
+def _cycle(session: Session, settings: Settings, run: Callable[[Any, socket.socket, str], None]) -> None:
+    cycle(session, lambda opened: _build(settings, opened), settings, (listen, _write_address, _supervise), run)
+
+
+def _build(settings: Settings, opened: Any = None) -> Any:
+    from guard.app import build  # the server's parts, only where a server runs
+    from guard.vault.memory import harden
+
+    for refused in harden():
+        print(f"guard: memory is less protected: {refused}", file=sys.stderr)
+    guard = build(settings, opened=opened)
     # What was built stays for good: without this each full collection walks it, which stops every request for 0.1 s.
     gc.collect()
     gc.freeze()
@@ -199,15 +207,16 @@ def _run(guard: Any, listener: socket.socket) -> None:
     server = uvicorn.Server(config)
     # uvicorn raises the signal that ended it once more; by default that would end the process before the store is closed.
     signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    guard.custodian.notify = lambda: setattr(server, "should_exit", True)
     guard.worker.start()
-    stop = _supervise(guard)
+    stop = _supervise(lambda: guard.pipeline.alive)
     try:
         server.run(sockets=[listener])
     finally:
         stop()
 
 
-def _supervise(guard: Any) -> Callable[[], None]:
+def _supervise(alive: Callable[[], bool]) -> Callable[[], None]:
     """Tell systemd that the service is ready, and then, while the writer lives, that it is alive."""
     address, interval_seconds = supervisor()
     if address is None:
@@ -217,7 +226,7 @@ def _supervise(guard: Any) -> Callable[[], None]:
     def beat() -> None:
         _notify(address, "READY=1")
         while interval_seconds and not done.wait(interval_seconds):
-            if guard.pipeline.alive:
+            if alive():
                 _notify(address, "WATCHDOG=1")
 
     threading.Thread(target=beat, name="guard-watchdog", daemon=True).start()

@@ -45,6 +45,20 @@ seal_slots = _table(
     _int("seal_version"),
     _blob("check_value"),
     _int("created_us"),
+    _text("options", null=True),
+)
+seal_requests = _table(
+    "seal_requests",
+    _text("slot_id", key=True),
+    _text("plugin"),
+    _text("record"),
+    _text("options"),
+    _blob("wrapped"),
+    _int("seal_version"),
+    _blob("check_value"),
+    _text("replaces", null=True),
+    _text("asked_by"),
+    _int("asked_us"),
 )
 secrets = _table("secrets", _text("name", key=True), _blob("wrapped"), _int("created_us"))
 tenant_keks = _table(

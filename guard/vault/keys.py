@@ -176,6 +176,12 @@ class Keyring:
         for part in self._tenants.values():
             yield from part.versions.values()
 
+    def materials(self) -> Iterator[Secret]:
+        """The secrets of all keys, to overwrite them."""
+        for part in self._tenants.values():
+            yield from (one.material for one in part.versions.values())
+            yield from (one.material for group in part.index_keys.values() for one in group)
+
     def __len__(self) -> int:
         return sum(len(part.versions) for part in self._tenants.values())
 

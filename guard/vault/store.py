@@ -21,6 +21,8 @@ class SlotRow:
     wrapped: bytes
     seal_version: int
     check_value: bytes
+    options: str = "{}"
+    created_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def add_slot(tx: Tx, row: SlotRow, now_us: int) -> None:
         "wrapped": row.wrapped,
         "seal_version": row.seal_version,
         "check_value": row.check_value,
+        "options": row.options,
     }
     tx.execute(insert(seal_slots).values(slot_id=row.slot_id, created_us=now_us, **values))
 
@@ -74,8 +77,17 @@ def add_slot(tx: Tx, row: SlotRow, now_us: int) -> None:
 def list_slots(tx: Tx) -> list[SlotRow]:
     """Every custody slot; none in a new store."""
     return [
-        SlotRow(row.slot_id, row.plugin, row.record.encode(), row.wrapped, row.seal_version, row.check_value)
-        for row in tx.execute(select(seal_slots).order_by(seal_slots.c.slot_id))
+        SlotRow(
+            row.slot_id,
+            row.plugin,
+            row.record.encode(),
+            row.wrapped,
+            row.seal_version,
+            row.check_value,
+            row.options or "{}",
+            row.created_us,
+        )
+        for row in tx.execute(select(seal_slots).order_by(seal_slots.c.created_us, seal_slots.c.slot_id))
     ]
 
 

@@ -16,7 +16,7 @@ from guard.vault.custody import RANDOMNESS_BYTES, Slot
 from guard.vault.keys import IndexKey, KeyVersion, Secret
 from guard.vault.store import IndexRow, KekRow, SlotRow, VersionRow
 from guard.vault.versions import State
-from guard.vault.wrap import WRAPPING_KEY_BYTES, Place, check_secret, key_check_value, new_key_id, unwrap, wrap
+from guard.vault.wrap import WRAPPING_KEY_BYTES, Place, key_check_value, new_key_id, unwrap, wrap
 
 Random = Callable[[int], bytes]
 SYSTEM = "system"
@@ -63,17 +63,6 @@ def seal_new_store(tx: Tx, plan: SlotPlan, slot: Slot, random: Random, now_us: i
     check_value = key_check_value(secret, slot_id, SEAL_VERSION)
     row = SlotRow(slot_id, plan.plugin, record, slot.wrap(record, secret), SEAL_VERSION, check_value)
     store.add_slot(tx, row, now_us)
-    return Secret(secret, "seal secret")
-
-
-def unseal(row: SlotRow, slot: Slot) -> Secret:
-    """The seal secret, checked.
-
-    Raises:
-        WrongRootKey: this root key is not the one for this data.
-    """
-    secret = slot.unwrap(row.record, row.wrapped)
-    check_secret(secret, row.slot_id, row.seal_version, row.check_value)
     return Secret(secret, "seal secret")
 
 

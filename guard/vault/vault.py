@@ -98,6 +98,12 @@ class Vault:
         self.keyring = how(self.keyring)
         self._sealers = {}  # they bind keys of the keyring that went
 
+    def wipe(self) -> None:
+        """Overwrite every data and index key; whoever still holds one gets the error Sealed."""
+        self._sealers = {}
+        for one in self.keyring.materials():
+            one.wipe()
+
     def postpone(self, job: str, until_us: int) -> None:
         """A job's source refused; try again then."""
         self._later = {**self._later, job: until_us}

@@ -1,6 +1,6 @@
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from guard.vault.envelope import SuiteId
 from guard.vault.keys import KeyVersion, Secret
 from guard.vault.suites import SUITES
 from guard.vault.versions import State
+from tests.vault.peers import Peers, peers
 
 MakeKey = Callable[..., KeyVersion]
 
@@ -38,3 +39,10 @@ def conformance() -> Path:
     if not path.is_dir():
         pytest.skip(f"no conformance data at {path}; set GUARD_CONFORMANCE")
     return path
+
+
+@pytest.fixture(scope="session")
+def custody_peers(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Peers]:
+    """SoftHSM2, a KMS and OpenBao, each started when it is first asked for and ended with the session."""
+    with peers(tmp_path_factory.mktemp("peers"), free_port) as made:
+        yield made

@@ -18,30 +18,32 @@ RECORD = b'{"slot_id":"first","version":1}'
 SECRET = bytes(range(64))
 
 
-def value_of(option, directory, variant):
-    """A value for each option that a module may ask for; a module with a new one adds it here."""
-    known = {
-        "path": str(directory / f"custody-{variant}" / "root.key"),
-        "passphrase": f"correct horse battery staple {variant}",
-    }
-    assert option in known, f"no test value for the custody option {option!r}; add one"
-    return known[option]
-
-
 class Kind:
-    """One module with two independent settings for it."""
+    """One module with two independent keys for it."""
 
-    def __init__(self, name, directory):
+    def __init__(self, name, directory, peers):
+        self.name = name
         self.module = importlib.import_module(f"guard.vault.custody.{name}")
         self.options = [
-            {option: value_of(option, directory, variant) for option in self.module.OPTIONS} for variant in "ab"
+            {"path": str(directory / f"custody-{variant}" / "root.key")}
+            if name == "file"
+            else peers.options(name, variant)
+            for variant in "ab"
         ]
-        self.slot = self.module.create(self.options[0], secrets.token_bytes(RANDOMNESS_BYTES))
+        self.slot = self.create(0)
+
+    def create(self, which):
+        return self.module.create(self.options[which], secrets.token_bytes(RANDOMNESS_BYTES))
+
+    def attach(self):
+        """The first slot, found again with what people were handed out."""
+        shares = "\n".join(self.slot.handout[-3:])
+        return self.module.attach(self.options[0] | ({"shares": shares} if shares else {}))
 
 
 @pytest.fixture(params=NAMES)
-def kind(request, tmp_path):
-    return Kind(request.param, tmp_path)
+def kind(request, tmp_path, custody_peers):
+    return Kind(request.param, tmp_path, custody_peers)
 
 
 def wrong(use):
@@ -51,7 +53,9 @@ def wrong(use):
 
 
 def test_the_folder_is_not_empty():
-    assert {"file", "passphrase"} <= set(NAMES)
+    assert {"file", "passphrase", "slip39", "shares", "aws_kms", "pkcs11", "transit", "gcp_kms", "azure_kv"} == set(
+        NAMES
+    )
 
 
 def test_what_was_wrapped_comes_back_as_memory_to_overwrite(kind):
@@ -62,7 +66,19 @@ def test_what_was_wrapped_comes_back_as_memory_to_overwrite(kind):
 
 def test_a_slot_that_is_found_again_unwraps(kind):
     wrapped = kind.slot.wrap(RECORD, SECRET)
-    assert kind.module.attach(kind.options[0]).unwrap(RECORD, wrapped) == SECRET
+    assert kind.attach().unwrap(RECORD, wrapped) == SECRET
+
+
+def test_only_what_people_hold_is_a_secret_and_every_option_is_declared(kind):
+    declared = {*kind.module.OPTIONS, *kind.module.OPTIONAL, *kind.module.SECRETS}
+    assert set(kind.options[0]) <= declared
+    assert len(declared) == len(kind.module.OPTIONS) + len(kind.module.OPTIONAL) + len(kind.module.SECRETS)
+    assert bool(kind.module.SECRETS) == (kind.name in {"passphrase", "slip39", "shares"})
+
+
+def test_shares_are_handed_out_once_and_by_their_kinds_alone(kind):
+    assert len(kind.slot.handout) == (5 if "shares" in kind.module.SECRETS else 0)
+    assert kind.attach().handout == ()
 
 
 def test_the_wrap_does_not_show_the_secret(kind):
@@ -79,13 +95,13 @@ def test_wrapping_twice_gives_two_wraps_that_both_open(kind):
 
 def test_another_record_is_noticed(kind):
     wrapped = kind.slot.wrap(RECORD, SECRET)
-    for record in (b"", RECORD + b" ", RECORD.replace(b"1}", b"2}"), RECORD.replace(b"first", b"other")):
+    for record in (b"{}", RECORD + b" ", RECORD.replace(b"1}", b"2}"), RECORD.replace(b"first", b"other")):
         wrong(lambda record=record: kind.slot.unwrap(record, wrapped))
 
 
 def test_another_slot_is_noticed(kind):
     wrapped = kind.slot.wrap(RECORD, SECRET)
-    other = kind.module.create(kind.options[1], secrets.token_bytes(RANDOMNESS_BYTES))
+    other = kind.create(1)
     wrong(lambda: other.unwrap(RECORD, wrapped))
     wrong(lambda: kind.slot.unwrap(RECORD, other.wrap(RECORD, SECRET)))
 
@@ -107,16 +123,14 @@ def test_other_lengths_are_noticed(kind):
 def test_errors_hold_no_secret(kind):
     wrapped = kind.slot.wrap(RECORD, SECRET)
     with pytest.raises(WrongRootKey) as caught:
-        kind.slot.unwrap(b"", wrapped)
+        kind.slot.unwrap(b"{}", wrapped)
     shown = f"{caught.value!r} {caught.value.detail} {caught.value.hint} {caught.value.extra} {kind.slot!r}"
     assert "horse" not in shown
     assert not any(part in shown for part in (SECRET.hex()[:16], wrapped.hex()[:16]))
 
 
-def test_attaching_to_nothing_says_what_is_missing(kind, tmp_path):
-    absent = dict.fromkeys(kind.module.OPTIONS, "") | (
-        {"path": str(tmp_path / "nowhere" / "root.key")} if "path" in kind.module.OPTIONS else {}
-    )
+def test_attaching_to_nothing_says_what_is_missing(kind):
+    absent = dict.fromkeys((*kind.module.OPTIONS, *kind.module.SECRETS), "")
     with pytest.raises(RootKeyMissing) as caught:
         kind.module.attach(absent)
     assert caught.value.detail.endswith(".")
@@ -125,8 +139,8 @@ def test_attaching_to_nothing_says_what_is_missing(kind, tmp_path):
 def test_creating_twice_never_loses_the_first(kind):
     wrapped = kind.slot.wrap(RECORD, SECRET)
     with contextlib.suppress(AlreadyExists):
-        kind.module.create(kind.options[0], secrets.token_bytes(RANDOMNESS_BYTES))
-    assert kind.module.attach(kind.options[0]).unwrap(RECORD, wrapped) == SECRET
+        kind.create(0)
+    assert kind.attach().unwrap(RECORD, wrapped) == SECRET
 
 
 def test_too_little_randomness_makes_no_slot(kind):

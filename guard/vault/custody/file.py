@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from guard.errors import AlreadyExists, DoesNotOpen, InternalError, RootKeyMissing, WrongRootKey
+from guard.errors import AlreadyExists, DoesNotOpen, RootKeyMissing, WrongRootKey
+from guard.vault.custody import KEY_BYTES, check_randomness, given
 from guard.vault.keys import Secret
 from guard.vault.suites import CBL256
 
 OPTIONS: Final = ("path",)
-KEY_BYTES: Final = 32
+OPTIONAL: Final[Mapping[str, str]] = {}
+SECRETS: Final[tuple[str, ...]] = ()
 
 _TEXT: Final = re.compile(rb"[0-9a-fA-F]{64}\n?")
 _MAX_FILE_BYTES: Final = 4096
@@ -29,6 +31,7 @@ class FileSlot:
     """A slot whose key was read from a file."""
 
     __slots__ = ("_key", "_path")
+    handout: tuple[str, ...] = ()
 
     def __init__(self, path: Path, key: bytes | bytearray) -> None:
         self._path = path
@@ -57,9 +60,8 @@ def create(options: Mapping[str, str], randomness: bytes) -> FileSlot:
         AlreadyExists: something stands at the path.
         RootKeyMissing: the directory is open to others, or the file cannot be written.
     """
-    path = Path(options["path"])
-    if len(randomness) < KEY_BYTES:
-        raise InternalError(f"A key file needs {KEY_BYTES} bytes of randomness; {len(randomness)} came.")
+    path = Path(given(options, "path", "the path of a key file"))
+    check_randomness(randomness, KEY_BYTES)
     key = randomness[:KEY_BYTES]
     try:
         _write(path, key.hex().encode("ascii") + b"\n")
@@ -108,7 +110,7 @@ def attach(options: Mapping[str, str]) -> FileSlot:
     Raises:
         RootKeyMissing: it is not there, not readable, open to others, empty, or no key file.
     """
-    path = Path(options["path"])
+    path = Path(given(options, "path", "the path of a key file"))
     content = _read(path)
     if not content:
         raise RootKeyMissing(f"The key file {path} is empty.", hint=_HINT)

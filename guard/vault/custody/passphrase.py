@@ -12,10 +12,13 @@ from typing import Final
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from guard.errors import DoesNotOpen, InternalError, InvalidInput, RootKeyMissing, WrongRootKey
+from guard.vault.custody import check_randomness
 from guard.vault.keys import Secret
 from guard.vault.suites import CBL256
 
-OPTIONS: Final = ("passphrase",)
+OPTIONS: Final[tuple[str, ...]] = ()
+OPTIONAL: Final[Mapping[str, str]] = {}
+SECRETS: Final = ("passphrase",)
 SALT_BYTES: Final = 16
 MIN_CHARACTERS: Final = 12
 """Argon2id slows guessing down and does not stop it; a new passphrase shorter than this is refused."""
@@ -33,6 +36,7 @@ class PassphraseSlot:
     """A slot opened by a passphrase. `salt` is needed to wrap only."""
 
     __slots__ = ("_passphrase", "_salt")
+    handout: tuple[str, ...] = ()
 
     def __init__(self, passphrase: bytes, salt: bytes = b"") -> None:
         self._passphrase = Secret(passphrase, "passphrase")
@@ -76,10 +80,9 @@ def create(options: Mapping[str, str], randomness: bytes) -> PassphraseSlot:
     Raises:
         InvalidInput: the passphrase is too short or too long.
     """
-    if len(options["passphrase"]) < MIN_CHARACTERS:
+    if len(options.get("passphrase", "")) < MIN_CHARACTERS:
         raise InvalidInput(f"A passphrase has at least {MIN_CHARACTERS} characters; choose a longer one.")
-    if len(randomness) < SALT_BYTES:
-        raise InternalError(f"A passphrase slot needs {SALT_BYTES} bytes of randomness; {len(randomness)} came.")
+    check_randomness(randomness, SALT_BYTES)
     return PassphraseSlot(_encode(options["passphrase"]), randomness[:SALT_BYTES])
 
 
