@@ -1,14 +1,14 @@
 """What the catalogue lists of erasures: requested by one person, approved by another, carried out and checked.
 
 Law: the approval destroys the key in its own transaction, after asking for holds in the same one; from then on nothing
-opens. Then the sealed values are deleted a few at a time, the write-ahead log is emptied, and the files are searched
-for what is left; only when nothing is, the erasure is done. Each step may be taken twice, so a crash between any two
-of them is made good by the worker. Entries, hashes and proofs are not touched.
+opens. Then the sealed values are deleted a few at a time, after the bundles in which they were opened; the write-ahead
+log is emptied, and the files are searched for what is left; only when nothing is, the erasure is done. Each step may be
+taken twice, so a crash between any two of them is made good by the worker. Entries, hashes and proofs are not touched.
 """
 
 from functools import partial
 
-from guard.audit import erasure_store, export_store, hold_store, sealed_store
+from guard.audit import bundle_store, erasure_store, export_store, hold_store, sealed_store
 from guard.audit.export_work import Exports
 from guard.audit.sealed import SECOND_US, SealedValues
 from guard.audit.sealed_operations import pseudonym
@@ -16,6 +16,7 @@ from guard.catalogue import Context, Effect, operation
 from guard.db import scrub
 from guard.db.engine import Store, Tx
 from guard.errors import Denied, LegalHold, NotFound, StoreUnavailable
+from guard.settings import Settings
 from guard.wire import audit_privacy as wire
 
 DELETE_LIMIT = 1000  # values per step: some 30 ms of the writer
@@ -124,10 +125,13 @@ def step_erasure(ctx: Context, request: wire.StepErasure) -> wire.ErasureView:
         view = _erasure(tx, ctx.tenant, request.erasure)
         key_id = view.subject.removeprefix("sub_")
         left = sealed_store.count(tx, key_id)
+        records = sealed_store.next_records(tx, key_id, DELETE_LIMIT)
     if view.state != "executing":
         values.finish(view.id)
         return view
     if left:
+        bundles = bundle_store.forget(ctx.part(Settings).home, records)
+        ctx.note(bundles=bundles)
         ctx.at_outcome(lambda tx: _delete(ctx, tx, view, key_id))
         return view
     if key_id:

@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
-from guard.audit import archive, evidence_store, search, search_store, stamp_store, store
+from guard.audit import archive, bundle_store, evidence_store, search, search_store, stamp_store, store
 from guard.audit.anchors import Anchors
 from guard.audit.bundle import Contents, Exhibit, Matter, layout
 from guard.audit.canonical import canonical
@@ -91,8 +91,7 @@ def download_evidence(ctx: Context, request: wire.DownloadEvidence) -> Attachmen
 
 
 def _path(ctx: Context, tenant: str, matter: str, evidence: str) -> Path:
-    # Tenants, matters and ids are of patterns without a slash that begin with a letter or digit.
-    return ctx.part(Settings).home / "evidence" / tenant / matter / f"{evidence}.zip"
+    return bundle_store.place(ctx.part(Settings).home, tenant, matter, evidence)
 
 
 def _chain(ctx: Context) -> bytes:

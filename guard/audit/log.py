@@ -57,7 +57,7 @@ class _Signed:
 
 
 class Log:
-    """One log of one origin. `append`, `committed` and `aborted` are called by the pipeline's writer only."""
+    """One log of one origin. `append`, `committed` and `aborted` are for whoever holds the pipeline's connection."""
 
     def __init__(self, origin: str, *keys: PrivateKey, receipts: Ed25519PrivateKey, files: Files | None = None) -> None:
         self.first = self.origin = origin

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, not_, or_, select, true
 
 from guard.audit.hold_store import Hold
 from guard.db.engine import Tx
@@ -43,8 +44,14 @@ def count(tx: Tx, key_id: str) -> int:
 
 def delete_some(tx: Tx, key_id: str, limit: int) -> int:
     """Delete at most *limit* values under a key; how many it were."""
-    here = select(audit_sealed.c.record_id, audit_sealed.c.field).where(audit_sealed.c.key_id == key_id).limit(limit)
-    return _delete(tx, [(row.record_id, row.field) for row in tx.execute(here)])
+    return _delete(tx, [(row.record_id, row.field) for row in tx.execute(_next(key_id, limit))])
+
+
+def next_records(tx: Tx, key_id: str, limit: int) -> list[int]:
+    """The indexes of the records whose values `delete_some` deletes next."""
+    coming = _next(key_id, limit).subquery()
+    here = select(audit_index.c.idx).join(coming, coming.c.record_id == audit_index.c.id).distinct()
+    return list(tx.execute(here).scalars())
 
 
 def next_expiry(tx: Tx) -> int | None:
@@ -91,6 +98,12 @@ def held(hold: Hold) -> ColumnElement[bool]:
         resource = func.coalesce(audit_index.c.resource, hold.target)
         return and_(here, resource.contains(hold.target, autoescape=True))
     return here
+
+
+def _next(key_id: str, limit: int) -> Select[Any]:
+    columns = audit_sealed.c
+    here = select(columns.record_id, columns.field).where(columns.key_id == key_id)
+    return here.order_by(columns.record_id, columns.field).limit(limit)
 
 
 def _delete(tx: Tx, places: Sequence[tuple[str, str]]) -> int:

@@ -15,7 +15,8 @@ class RecordFilter(Model):
     `resource` may end in `*`: whatever begins so. `from_us` is the first microsecond, `to_us` the first one after.
     """
 
-    action: Annotated[str, Field(max_length=128)] = ""
+    # What is looked for stands in the record of the search in clear, so it is the name of an operation or nothing.
+    action: Annotated[str, Field(max_length=128, pattern=r"^([a-z_]+\.[a-z_]+)?$")] = ""
     actor: Annotated[str, Field(max_length=160)] = ""
     resource: Annotated[str, Field(max_length=512)] = ""
     outcome: Literal["", "ok", "refused", "unknown"] = ""

@@ -51,6 +51,20 @@ def test_openings_are_in_a_bundle_for_who_has_the_right_and_asks(made, desk, cap
     assert "openings 2" in capsys.readouterr().out
 
 
+def test_an_erasure_takes_the_bundles_with_it_in_which_a_value_was_opened(made, desk):
+    """They hold it in clear, below the home, where no key that is destroyed reaches."""
+    mine, other = desk.search(), desk.search("somebody.else@example.org")
+    opened = bundle(desk, "both", [mine, other], open=True)
+    closed, foreign = bundle(desk, "both", [mine]), bundle(desk, "both", [other], open=True)
+    half = opened.with_suffix(".part")
+    half.write_bytes(b"left by a process that died")
+    assert "openings/" in str(openings(opened).keys())
+    desk.erase()
+    assert [path.exists() for path in (opened, half, closed, foreign)] == [False, False, True, True]
+    with pytest.raises(GuardError):
+        desk.call("both", "evidence.download", matter="case-1", evidence=opened.stem)
+
+
 def test_a_changed_opening_is_named(desk, tmp_path):
     index = desk.note()
     path = bundle(desk, "both", [index], open=True)

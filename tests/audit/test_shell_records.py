@@ -126,6 +126,13 @@ def test_looking_leaves_a_record_of_who_looked(place, own):
     assert place.call("records.list", own, action="records.list", limit=1).data[0].actor == "user:local|ida"
 
 
+def test_what_an_auditor_types_as_an_action_stands_in_no_record_unless_it_is_one(place, own):
+    """It would stand there in clear and for good; the account that is looked for is sealed."""
+    for typed in ("ana@example.org", "Ana Example", "keys.list "):
+        with pytest.raises(InvalidRequest):
+            place.call("records.list", own, action=typed)
+
+
 # proofs
 
 
