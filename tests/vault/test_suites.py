@@ -68,7 +68,9 @@ def test_there_and_back_and_the_stated_overhead(suite, size):
 
 
 @pytest.mark.parametrize(
-    ("suite", "with_header"), [(CBL256, 88), (XAES, 56), (SIV, 32), (X25519, 64), (HYBRID, 1152)], ids=str
+    ("suite", "with_header"),
+    [(CBL256, 88), (XAES, 56), (SIV, 32), (X25519, 64), (HYBRID, 1152)],
+    ids=lambda one: getattr(one, "name", one),
 )
 def test_overhead_of_a_field_with_its_header(suite, with_header):
     assert 16 + suite.overhead(32) == with_header
