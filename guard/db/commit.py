@@ -401,7 +401,7 @@ class Pipeline:
 
     def _fail(self, group: Sequence[Unit], error: GuardError) -> None:
         for unit in group:
-            unit.error = error
+            unit.error = _unrecorded() if unit.owed and isinstance(error, AuditUnavailable) else error
         self._deliver(group)
 
     def _fail_queued(self) -> None:
@@ -440,6 +440,14 @@ def _named(error: BaseException) -> GuardError:
     cause = str(error.orig) if isinstance(error, exc.DBAPIError) else type(error).__name__
     log.error("commit_failed", cause=cause)
     return _unavailable(cause)
+
+
+def _unrecorded() -> AuditUnavailable:
+    return AuditUnavailable(
+        "The operation was done, but its outcome could not be recorded; the audit log keeps its intent and will call "
+        "the outcome unknown. See what was done before you repeat it.",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )
 
 
 def _unavailable(cause: str) -> AuditUnavailable:
