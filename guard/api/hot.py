@@ -25,6 +25,7 @@ from guard.errors import GuardError
 from guard.gate import Gate, attempt
 
 FIXED = b"".join(name + b": " + value + b"\r\n" for name, value in SECURITY)
+ONCE = {b"authorization", b"content-type"}
 HEAD_END = b"\r\n\r\n"
 JSON = b"content-type: application/json\r\n" + FIXED
 
@@ -206,14 +207,15 @@ class Exchange:
 
     def _read(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Take what matters of the headers; False where one of them comes twice or announces too much."""
+        seen = set()
         for name, value in headers:
-            if name == b"authorization":
-                if self.authorization:
+            if name in ONCE:
+                if name in seen:  # even an empty one: which of the two counts is for the ordinary way to say
                     return False
+                seen.add(name)
+            if name == b"authorization":
                 self.authorization = value
             elif name == b"content-type":
-                if self.content_type:
-                    return False
                 self.content_type = value.decode("latin-1")
             elif name == b"content-length":
                 if len(value) > len(str(self._door.max_body_bytes)):

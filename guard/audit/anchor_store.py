@@ -142,13 +142,24 @@ def keep_evidence(home: PurePath, name: str, files: Mapping[str, str]) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, text in files.items():
-            place = folder / file
-            if not place.exists():
-                place.write_text(text, encoding="utf-8")
-                place.chmod(0o600)
+            if not (folder / file).exists():
+                _keep(folder / file, text.encode())
+        _sync_directory(folder)
+        _sync_directory(folder.parent)
     except OSError as error:  # the finding stands, whether or not its evidence could be kept
         log.error("evidence_not_kept", folder=str(folder), cause=error.strerror)  # noqa: TRY400 - see the line above
     return folder
+
+
+def _keep(place: Path, content: bytes) -> None:
+    """Write a file whole or not at all, for its owner alone; its name is durable when the folder is synced."""
+    temporary = place.with_name(f"{place.name}.part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write(descriptor, content, 0)
+    finally:
+        os.close(descriptor)
+    temporary.replace(place)
 
 
 def say(event: str, **facts: str | int) -> None:

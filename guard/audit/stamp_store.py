@@ -11,7 +11,6 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import httpx2
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from rfc3161_client import TimestampRequestBuilder, VerificationError, VerifierBuilder, decode_timestamp_response
@@ -19,11 +18,13 @@ from rfc3161_client.base import HashAlgorithm
 from sqlalchemy import func, insert, select
 
 from guard.audit.anchor_settings import Authority
+from guard.audit.courier import Courier
 from guard.db.engine import Tx
 from guard.db.schema import audit_anchors
 from guard.errors import InvalidSetting, Unreachable, VerificationFailed
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 10  # for the whole answer
+OK = 200
 MAX_TOKEN_BYTES = 1 << 16
 MEDIA_TYPE = "application/timestamp-query"
 
@@ -54,29 +55,18 @@ def ask(authority: Authority, query: Any) -> bytes:
     Raises:
         Unreachable: no answer in time, or another one than 200 with at most 64 KiB.
     """
-    try:
-        with httpx2.stream(
-            "POST",
-            authority.url,
-            content=query.as_bytes(),
-            headers={"content-type": MEDIA_TYPE},
-            timeout=TIMEOUT_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-        ) as answer:
-            content = b""
-            for part in answer.iter_bytes():
-                content += part
-                if len(content) > MAX_TOKEN_BYTES:
-                    break
-            status = answer.status_code
-    except httpx2.HTTPError as error:
+    courier = Courier(seconds=TIMEOUT_SECONDS, most_bytes=MAX_TOKEN_BYTES)
+    reply = courier.post(authority.url, query.as_bytes(), {"content-type": MEDIA_TYPE})
+    if reply.status == 0:
         raise Unreachable(
-            f"Expected the time-stamp authority {authority.name} to answer, got {type(error).__name__}; see its url."
-        ) from None
-    if status != httpx2.codes.OK or len(content) > MAX_TOKEN_BYTES:
-        raise Unreachable(f"Expected a token from the time-stamp authority {authority.name}, got status {status}.")
-    return content
+            f"Expected the time-stamp authority {authority.name} to answer within {TIMEOUT_SECONDS} s and with at most "
+            f"{MAX_TOKEN_BYTES >> 10} KiB, got no such answer; see its url."
+        )
+    if reply.status != OK:
+        raise Unreachable(
+            f"Expected a token from the time-stamp authority {authority.name}, got status {reply.status}."
+        )
+    return reply.body
 
 
 def verify(note: str, answer: bytes, chain: tuple[x509.Certificate, ...], query: Any = None) -> int:

@@ -28,7 +28,7 @@ def verify(
     since: Annotated[Path | None, typer.Option(help="an earlier checkpoint that this log must extend")] = None,
     policy: Annotated[Path | None, typer.Option(help="keys, witnesses and quorum that you hold (tlog-policy)")] = None,
     ranges: Annotated[Path | None, typer.Option(help="which key may sign which sizes, as you hold it")] = None,
-    min_index: Annotated[int, typer.Option(help="where a pruned log begins, as you know it from elsewhere")] = 0,
+    min_index: Annotated[int, typer.Option(min=0, help="where a pruned log begins, as you know it from elsewhere")] = 0,
     replaces: Annotated[Path | None, typer.Option(help="copy of the log that this one replaced after a fork")] = None,
     receipt: Annotated[list[str] | None, typer.Option(help="receipt to judge by the log, or @FILE of some")] = None,
     tsa_ca: Annotated[Path | None, typer.Option(help="root certificates of the time-stamp authority, in PEM")] = None,

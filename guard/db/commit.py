@@ -26,6 +26,7 @@ LINGER_SECONDS = 0.001  # under load, how long a group waits for more units
 GATHER_SECONDS = 0.005  # and in all, so that a trickle cannot hold its first unit back
 RETRY_AFTER_SECONDS = 1
 MIN_SHARE = 8  # records for which it is worth to open a transaction between two turns of the event loop
+FORGETTING = 16  # after each group the crowd that is remembered shrinks by one in so many
 PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) that holds the database
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ class Pipeline:
         self._lock = threading.Lock()  # held by whoever puts a unit down or ends the writer: none falls in between
         self._open = False
         self._last_group = 0
-        self._in_commit, self._most = 0, 0
+        self._last_written, self._most = 0, 0  # units of the last group, and the most that stood in it and behind it
         self._tx: Tx | None = None
         self._connection = threading.Lock()  # held by whoever writes into the transaction, until its COMMIT returned
         self._records: list[Unit] = []  # of the event loop, not yet written
@@ -141,13 +142,8 @@ class Pipeline:
                 self._queue.put(unit)
                 return
             self._records.append(unit)
-            waiting = len(self._records) + self._in_commit
-            self._most = max(self._most, waiting)
-            at_once = (
-                2 * len(self._records) >= self._most
-                and len(self._records) >= MIN_SHARE
-                and not self._connection.locked()
-            )
+            self._most = max(self._most, len(self._records) + self._last_written)
+            at_once = len(self._records) >= MIN_SHARE and self._half_wait() and not self._connection.locked()
             loop = waiter.get_loop()
             if not at_once and self._scheduled is not loop:  # nobody's turn yet, or that of a loop that may have ended
                 self._scheduled = loop
@@ -171,7 +167,7 @@ class Pipeline:
             if not self._records or not self._open or not self._connection.acquire(blocking=False):
                 return  # whoever has the connection calls again when he gives it free
             group, self._records = self._records[:MAX_UNITS], self._records[MAX_UNITS:]
-            self._in_commit = len(group)
+            self._last_written = len(group)
         tx, later = self._tx, []
         assert tx is not None
 
@@ -195,12 +191,20 @@ class Pipeline:
             if ended:
                 self._fail_queued()
 
+    def _half_wait(self) -> bool:
+        """Whether half of a steady crowd waits to be written: of the most that lately stood in a group and behind it.
+
+        A crowd then falls into two parts, of which one is made while the other is committed. Where each group takes
+        whoever is there, 64 clients settle at groups of 1 and 63, and the loop stands idle for each commit of the 63.
+        """
+        return self._most <= 2 * len(self._records)
+
     def _written(self, units: list[Unit]) -> None:
         """Answer *units*, then go on with what came while they were committed."""
         for unit in units:
             resolve(unit)
-        self._most -= self._most >> 4
-        if 2 * len(self._records) >= self._most:
+        self._most -= self._most // FORGETTING
+        if self._half_wait():
             self._write()
         elif self._records and self._scheduled is None:
             self._scheduled = asyncio.get_running_loop()
@@ -401,7 +405,7 @@ class Pipeline:
 
     def _fail(self, group: Sequence[Unit], error: GuardError) -> None:
         for unit in group:
-            unit.error = error
+            unit.error = _unrecorded() if unit.owed and isinstance(error, AuditUnavailable) else error
         self._deliver(group)
 
     def _fail_queued(self) -> None:
@@ -440,6 +444,14 @@ def _named(error: BaseException) -> GuardError:
     cause = str(error.orig) if isinstance(error, exc.DBAPIError) else type(error).__name__
     log.error("commit_failed", cause=cause)
     return _unavailable(cause)
+
+
+def _unrecorded() -> AuditUnavailable:
+    return AuditUnavailable(
+        "The operation was done, but its outcome could not be recorded; the audit log keeps its intent and will call "
+        "the outcome unknown. See what was done before you repeat it.",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )
 
 
 def _unavailable(cause: str) -> AuditUnavailable:

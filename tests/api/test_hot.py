@@ -82,6 +82,8 @@ REQUESTS = {
         {"headers": ["authorization: Bearer {full}"], "token": "x"},
     ),
     "two tokens, the last valid": (CHECK, compact(QUESTION), {"headers": ["authorization: Bearer x"]}),
+    "two tokens, the first empty": (CHECK, compact(QUESTION), {"headers": ["authorization:"]}),
+    "two types, the first empty": (CHECK, compact(QUESTION), {"headers": ["content-type:"]}),
     "two types, the first right": (
         CHECK,
         compact(QUESTION),

@@ -124,6 +124,10 @@ def test_of_two_who_expect_the_same_note_one_wins(file):
 def test_evidence_stays_as_it_was_first_found(tmp_path):
     folder = anchor_store.keep_evidence(tmp_path, "rollback-9-5", {"anchor.note": "first"})
     anchor_store.keep_evidence(tmp_path, "rollback-9-5", {"anchor.note": "second", "log.note": "mine"})
+    assert {(path.name, path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+        ("anchor.note", 0o600),
+        ("log.note", 0o600),
+    }
     assert (folder / "anchor.note").read_text() == "first"
     assert (folder / "log.note").read_text() == "mine"
     assert stat.S_IMODE((folder / "log.note").stat().st_mode) == 0o600

@@ -1,7 +1,10 @@
 """Time-stamps by a real authority: kept with the exact bytes, checked by openssl too, and refused when anything is off."""
 
 import contextlib
+import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -146,6 +149,27 @@ def test_no_authority_no_checkpoint_no_chain_are_named(place, tmp_path):
         stamp_store.chain_of(tmp_path / "none.pem")
     with pytest.raises(Unreachable, match="local"):
         stamp_store.ask(Authority("local", "http://127.0.0.1:9/", "c"), stamp_store.request(NOTE))
+
+
+def test_an_authority_that_sends_a_byte_at_a_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(stamp_store, "TIMEOUT_SECONDS", 1)
+    done = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            while not done.wait(0.2):
+                connection.sendall(b"0")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(Unreachable, match="within 1 s"):
+            stamp_store.ask(Authority("local", url, "c"), stamp_store.request(NOTE))
+        done.set()
+        thread.join()
 
 
 def test_the_loop_stamps_once_in_its_minutes_and_tries_again_after_a_minute(place, authority):

@@ -33,7 +33,9 @@ def cases():
     yield "early", log(), ["--receipt", promised(300, by=AFTER)[0]], 0, "--receipt 1: not yet due: "
     yield "forged", log(), ["--receipt", "AQ"], 7, "FAULT --receipt 1: forged: "
     yield "rows", export(entries_of(300), "parquet"), [], 0, "parts 2, rows 300"
-    yield "none", log(), ["--receipt", "@nowhere"], 2, "nowhere"
+    yield "none", log(), ["--receipt", "@nowhere"], 2, "Expected to read nowhere, got: No such file or directory; name"
+    yield "no text", log(), ["--policy", "BYTES"], 2, "Expected UTF-8 in the files of --policy"
+    yield "below", log(), ["--min-index", "-1"], 2, "--min-index"
 
 
 CASES = list(cases())
@@ -43,10 +45,15 @@ CASES = list(cases())
 def typed(tmp_path):
     """The words of a case, with its folders and files made."""
     write(tmp_path / "old", tiles_log(entries_of(300)).items())
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     (tmp_path / "receipts.txt").write_text("\n".join(promised(17) + promised(300)))
 
     def made(files, words):
-        names = {"OLD": str(tmp_path / "old"), "@RECEIPTS": f"@{tmp_path / 'receipts.txt'}"}
+        names = {
+            "BYTES": str(tmp_path / "bytes"),
+            "OLD": str(tmp_path / "old"),
+            "@RECEIPTS": f"@{tmp_path / 'receipts.txt'}",
+        }
         return [str(write(tmp_path / "log", files.items())), *(names.get(word, word) for word in words)]
 
     return made

@@ -21,6 +21,7 @@ from guard.wire.model import Model
 from tests.world import World
 
 ROLE = "\np, role:tester, *, notes/**, notes.*, allow\np, role:tester, *, notes/secret, notes.*, deny\n"
+BROKEN_LOG = "CREATE TRIGGER broken BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'the log is broken'); END"
 CANARY = "canary-6b1f0c54"
 EFFECTS = {
     "notes.compute": Effect.NONE,

@@ -7,9 +7,8 @@ import pytest
 
 from guard.errors import AuditUnavailable, Conflict, InternalError, Overloaded
 from tests.db.building import PATIENCE_SECONDS, held, on_writer
-from tests.gate.building import EFFECTS, Ask, insert, stage, told
+from tests.gate.building import BROKEN_LOG, EFFECTS, Ask, insert, stage, told
 
-BROKEN_LOG = "CREATE TRIGGER broken BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'the log is broken'); END"
 PHASES = {name: ["event"] for name in EFFECTS} | {"notes.send": ["intent", "outcome"]}
 SIMPLE = [name for name in EFFECTS if name != "notes.send"]
 

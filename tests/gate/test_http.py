@@ -7,9 +7,8 @@ import pytest
 
 from guard.api.asgi import SECURITY
 from tests.db.building import held, on_writer
-from tests.gate.building import CANARY, PEER, stage
+from tests.gate.building import BROKEN_LOG, CANARY, PEER, stage
 
-BROKEN_LOG = "CREATE TRIGGER broken BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'the log is broken'); END"
 PROBLEM = "application/problem+json"
 JSON = {"content-type": "application/json"}
 

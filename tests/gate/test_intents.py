@@ -13,11 +13,11 @@ import pytest
 from guard.audit.operations import SWEEP_LIMIT
 from guard.audit.verifier.command import verify
 from guard.db.unit import Unit
-from guard.errors import Conflict
+from guard.errors import AuditUnavailable, Conflict
 from guard.gate import INTENT_SECONDS
 from tests.conftest import ROOT
-from tests.db.building import held, keep, queued
-from tests.gate.building import insert, stage, told
+from tests.db.building import held, keep, on_writer, queued
+from tests.gate.building import BROKEN_LOG, insert, stage, told
 
 
 @pytest.fixture
@@ -95,6 +95,17 @@ def test_a_full_queue_does_not_keep_out_the_outcome(tmp_path):
         size = made.size
         assert made.call("notes.send", ana).text == "did a"
         assert phases(made.bodies(size)) == [("intent", "ok"), ("outcome", "ok")]
+
+
+def test_an_outcome_that_cannot_be_recorded_does_not_say_that_nothing_happened(made):
+    made.script["a"] = lambda _ctx, _request: on_writer(made.pipeline, BROKEN_LOG)
+    with pytest.raises(AuditUnavailable, match="was done, but its outcome could not be recorded"):
+        made.call("notes.send", made.ana)
+    on_writer(made.pipeline, "DROP TRIGGER broken")
+    size = made.size
+    made.clock.advance(INTENT_SECONDS + 1)
+    made.beat("intents.sweep")
+    assert phases(made.bodies(size)) == [("unknown", "unknown")]
 
 
 def test_a_late_refusal_is_late_too(made):

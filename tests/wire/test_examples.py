@@ -24,11 +24,14 @@ PATH = {
     "job": "job_019a0000-0000-7000-8000-000000000000",
     "field": "customers.email",
     "key": "customers.email",
+    "level": "0",
+    "log": "guard.example.org",
     "n": 0,
     "matter": "case-17",
     "plan": "region-outage",
     "run": "run_019a0000-0000-7000-8000-000000000000",
     "stream": "shop",
+    "tile": "000",
     "version": 1,
 }
 QUERY = {"checkpoints.prove": {"first": 1, "second": 2}}

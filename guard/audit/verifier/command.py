@@ -89,13 +89,29 @@ def main(argv: Sequence[str]) -> int:
         given["tsa_ca"] = options.tsa_ca.read_bytes() + b"\n" if options.tsa_ca else b""
         given |= {"min_index": options.min_index, "replaces": options.replaces}
         report = verify(options.path, progress=shown, **given)
-    except (Unusable, OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"verify: {error}\n")
-        return 2
+    except Unusable as error:
+        return _unusable(str(error))
+    except OSError as error:
+        return _unusable(
+            f"Expected to read {error.filename or options.path}, got: {error.strerror}; name another file."
+        )
+    except UnicodeDecodeError:
+        return _unusable("Expected UTF-8 in the files of --policy, --ranges and --receipt, got other bytes.")
     members = {"ok": not report.faults, **asdict(report), "faults": [fault._asdict() for fault in report.faults]}
     known = bool(options.vkey or options.policy)
     sys.stdout.write((json.dumps(members, indent=2) if options.json else _summary(report, known=known)) + "\n")
     return 7 if report.faults else 0
+
+
+def _unusable(why: str) -> int:
+    sys.stderr.write(f"verify: {why}\n")
+    return 2
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected the index of a record, 0 or more, got {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--policy", type=Path, help="keys, witnesses and quorum, known from elsewhere (tlog-policy)")
     parser.add_argument("--ranges", type=Path, help="which key may sign which sizes, known from elsewhere")
     parser.add_argument("--since", type=Path, help="checkpoint verified earlier; what lies before it is not read again")
-    parser.add_argument("--min-index", type=int, default=0, help="where the pruned log begins, known from elsewhere")
+    parser.add_argument("--min-index", type=_index, default=0, help="where the pruned log begins, known from elsewhere")
     parser.add_argument("--replaces", type=Path, help="copy of the log that this one replaced after a fork")
     parser.add_argument("--receipt", action="append", default=[], help="receipt to judge, or @FILE with some of them")
     parser.add_argument("--tsa-ca", type=Path, help="root certificates of the time-stamp authority, in PEM")
