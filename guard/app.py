@@ -43,9 +43,11 @@ import guard.detect.operations
 import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
+import guard.vault.compromise
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
+import guard.vault.retirement
 from guard import __version__
 from guard.access.doorkeeper import Doorkeeper
 from guard.access.model import check_model
@@ -123,9 +125,11 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.incident_operations,
     guard.runbook.operations,
     guard.vault.census,
+    guard.vault.compromise,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,
+    guard.vault.retirement,
 )
 DRAW_BYTES = 4096
 BREATH_SECONDS = 0.0001  # of an export after each millisecond of its work: long enough for a waiting thread to wake

@@ -82,9 +82,15 @@ def unseal(
     results: Results,
     at: Sequence[int],
     show: Callable[[bytes], dict[str, Any]],
-) -> None:
-    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
+    grant: Callable[[str], None],
+) -> set[int]:
+    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value.
+
+    *grant* is asked once before the first value of a compromised version of the key that it names, and raises where it
+    must not be opened. The versions that opened something are given back.
+    """
     names = binding(policy)
+    used: set[int] = set()
     openers: dict[tuple[bytes, int], Opener] = {}
     for position in at:
         item = items[position]
@@ -93,11 +99,13 @@ def unseal(
             place = (header.key_id, header.key_version)
             opener = openers.get(place)
             if opener is None:
-                opener = openers[place] = _opener(keyring, tenant, policy, header)
+                opener = openers[place] = _opener(keyring, tenant, policy, header, grant)
             plaintext = opener.open(varying(names, item["context"]), item["ciphertext"])
             results[position] = show(plaintext)
+            used.add(header.key_version)
         except GuardError as error:
             results[position] = {"problem": problem(error)}
+    return used
 
 
 def shared(tenant: str, policy: FieldPolicy) -> dict[str, Value]:
@@ -147,11 +155,13 @@ def summary(results: Results) -> dict[str, Any]:
     return facts
 
 
-def _opener(keyring: Keyring, tenant: str, policy: FieldPolicy, header: Header) -> Opener:
+def _opener(keyring: Keyring, tenant: str, policy: FieldPolicy, header: Header, grant: Callable[[str], None]) -> Opener:
     key = keyring.find(tenant, header.key_id, header.key_version)
     if key.name != policy.key:
         raise DoesNotOpen(DOES_NOT_OPEN)
-    return Opener(key, shared(tenant, policy), binding(policy))
+    if key.compromised:
+        grant(key.name)
+    return Opener(key, shared(tenant, policy), binding(policy), compromised_granted=key.compromised)
 
 
 def _wrong_names(names: tuple[str, ...]) -> InvalidContext:

@@ -182,6 +182,11 @@ class VersionView(Model):
     compromised: bool
     created_us: int
     changed_us: int
+    sealed: int = 0
+    opened_us: int | None = None
+    asked_by: str | None = None
+    approved_by: str | None = None
+    destroy_us: int | None = None
 
 
 class KeyView(Model):
@@ -201,11 +206,51 @@ class KeyList(Model):
     data: list[KeyView]
 
 
-class RetireVersion(Model):
-    """The key version to retire; refused while a value needs it."""
+class VersionList(Model):
+    """Versions of one key, newest first."""
+
+    data: list[VersionView]
+
+
+class CreateKey(Model):
+    """A key of a new name; *suite* is what it seals with, unless the field policy declares another."""
+
+    key: Name
+    suite: Literal["cbl256", "siv"] = "cbl256"
+
+
+class RotateKey(Model):
+    """A new version of a key; without *activate* it waits for its activation."""
+
+    key: Name
+    activate: bool = True
+
+
+class KeyVersion(Model):
+    """One version of a key."""
 
     key: Name
     version: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+
+
+class DestroyVersion(KeyVersion):
+    """The retired version to destroy, and the days within which that can be taken back after its approval."""
+
+    days: Annotated[int, Field(ge=7, le=30)] = 30
+
+
+class StoreUses(Model):
+    """Store what was counted of the uses of key versions."""
+
+
+class OpenCompromised(Model):
+    """Values under a compromised version of this key are about to be opened."""
+
+    key: Name
+
+
+class Done(Model):
+    """It was done."""
 
 
 class CreateKeyring(Model):
@@ -220,10 +265,17 @@ class KeyringView(Model):
 
 
 class CreateReencryption(Model):
-    """Re-encrypt one field of a configured source under the newest key version."""
+    """Re-encrypt one field of a configured source under the newest key version.
+
+    A *dry_run* opens and seals every value and changes none. Jobs of one table run one after the other, those of a
+    higher *priority* first.
+    """
 
     source: Name
     field: FieldName
+    rows_per_second: Annotated[int, Field(ge=0, le=1_000_000, description="0: as fast as it goes.")] = 0
+    dry_run: bool = False
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
 
 
 class ReencryptionId(Model):
@@ -233,24 +285,29 @@ class ReencryptionId(Model):
 
 
 class StepReencryption(Model):
-    """Do the next batch of a job."""
+    """Do the next batches of a job, each in a transaction of its own."""
 
     job: Identifier
     rows: Annotated[int, Field(ge=1, le=5000)] = 500
+    batches: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class ReencryptionView(Model):
-    """A job. `state` is running, paused, done or failed; counts are rows."""
+    """A job. Counts are rows; those examined, skipped and failed are of the last pass, those changed of all."""
 
     job: str
     source: str
     field: str
-    state: Literal["running", "paused", "done", "failed"]
+    state: Literal["planned", "running", "paused", "verifying", "done", "failed", "cancelled"]
     examined: int
     changed: int
     skipped: int
     failed: int
     total: int
+    priority: int
+    rows_per_second: int
+    dry_run: bool
+    passes: int
     detail: str
     created_by: str
     created_us: int
@@ -271,6 +328,7 @@ class RunCensus(Model):
     """Count sealed values by key version in the tenant's sources."""
 
     field: FieldName | Literal[""] = ""
+    unowned: bool = False
 
 
 class CensusRow(Model):
@@ -290,3 +348,4 @@ class Census(Model):
     """The census over all registered columns."""
 
     data: list[CensusRow]
+    unowned: list[CensusRow] = Field(default_factory=list)

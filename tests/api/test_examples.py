@@ -40,6 +40,11 @@ REFUSED = {
     "prunes.approve": "GRD-AUDIT-020",  # under the holds of the fixture
     "prunes.request": "GRD-AUDIT-020",  # as above
     "exports.cancel": "GRD-STORE-410",  # the export of the fixture is ready
+    "keys.activate": "GRD-KEY-001",  # version 1 was active from the beginning
+    "keys.approve_destroy": "GRD-KEY-001",  # this and the next three: it is not retired
+    "keys.cancel_destroy": "GRD-KEY-001",
+    "keys.destroy": "GRD-KEY-001",
+    "keys.restore": "GRD-KEY-001",
     "plans.lint": "GRD-RUNBOOK-001",  # a plan of one line has no steps
     "receipts.verify": "GRD-CONF-002",  # too short for a receipt
     "reencryptions.create": "GRD-STORE-409",  # the job of the fixture works on this column
@@ -97,6 +102,9 @@ def parameters(api):
 @pytest.fixture
 def fresh(api, parameters):
     """Ids of things that nothing has used up yet: what another test may have removed is made again."""
+    job = api("POST", "/api/v1/reencryptions", {"source": "customers", "field": "customers.email"})
+    if job.status == 200:  # else the job of before is still there
+        parameters["job"] = job.json["job"]
     made = dict(parameters)
     made["decision"] = api("POST", "/api/v1/decisions", {"value": "192.0.2.10"}).json["id"]
     made["grant"] = api("POST", "/api/v1/grants", {"member": "user:local|cy", "role": "role:support"}).json["id"]
