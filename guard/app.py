@@ -44,6 +44,7 @@ import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
 import guard.vault.compromise
+import guard.vault.field_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
@@ -126,6 +127,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.operations,
     guard.vault.census,
     guard.vault.compromise,
+    guard.vault.field_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,

@@ -38,6 +38,8 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "fields.encrypt": ("POST", "/api/v1/fields/encrypt"),
     "fields.list": ("GET", "/api/v1/fields"),
     "fields.mask": ("POST", "/api/v1/fields/mask"),
+    "fields.reencrypt": ("POST", "/api/v1/fields/reencrypt"),
+    "fields.search": ("POST", "/api/v1/fields/search"),
     "grants.add": ("POST", "/api/v1/grants"),
     "grants.list": ("GET", "/api/v1/grants"),
     "grants.remove": ("POST", "/api/v1/grants/{grant}/remove"),

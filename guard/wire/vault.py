@@ -143,6 +143,50 @@ class ComputedIndexes(Model):
     results: list[IndexedItem]
 
 
+class Reencrypt(Model):
+    """Sealed values to seal anew under the newest key version, 1 to 1000; answered in order."""
+
+    items: Annotated[list[OpenItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class SearchItem(TypedDict):
+    """A value to search a column for; *index* may be left out where the field is deterministic or has one index."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    field: FieldName
+    value: Annotated[str, Field(max_length=4096)]
+    index: NotRequired[Name]
+
+
+class SealedForm(TypedDict):
+    """What a value looks like in a deterministic column under one version of its key."""
+
+    version: int
+    text: str
+
+
+class FoundItem(TypedDict):
+    """Tokens of an index or texts of a deterministic column, newest version first, or the problem."""
+
+    index: NotRequired[str]
+    tokens: NotRequired[list[IndexToken]]
+    sealed: NotRequired[list[SealedForm]]
+    problem: NotRequired[ItemProblem]
+
+
+class Search(Model):
+    """Values to search for, 1 to 1000, for one purpose; answered in order."""
+
+    purpose: Purpose
+    items: Annotated[list[SearchItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class Found(Model):
+    """What to look for in the columns, in the order of the request; a row that matches any of an item's is a hit."""
+
+    results: list[FoundItem]
+
+
 class ListFields(Model):
     """The field policies."""
 

@@ -33,7 +33,7 @@ PLATFORM = {
     "tenants.list",
 }
 """Operations whose example is called in the platform's own tenant."""
-MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
+MADE_UP = dict.fromkeys(("fields.decrypt", "fields.mask", "fields.reencrypt"), "GRD-CRYPT-002")
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right

@@ -156,7 +156,14 @@ def prepared_version(client, _place) -> dict[str, str]:
     return {"customers.email 2": f"customers.phone {made}"}
 
 
+def sealed_lines(client, place) -> dict[str, str]:
+    sealed = client.encrypt("customers.email", "ana@example.org", row="17")
+    (place / "sealed.jsonl").write_text(f'{{"field": "customers.email", "row": "17", "sealed": "{sealed}"}}\n')
+    return {}
+
+
 PREPARE = {
+    "fields reencrypt": sealed_lines,
     "keys activate": prepared_version,
     "keys cancel": running_job,
     "keys destroy": to_destroy,
