@@ -206,6 +206,18 @@ class KeyInUse(GuardError):
     code, title, kind = "GRD-KEY-002", "Key version in use", Kind.CONFLICT
 
 
+class SealUnsound(GuardError):
+    """A value that was sealed just now did not open again to what went in; nothing was replaced by it."""
+
+    code, title, kind = "GRD-CRYPT-005", "Sealed value does not open", Kind.INTERNAL
+
+
+class KeyDestroyed(KeyStateConflict):
+    """The key version was destroyed; what it sealed opens no more, and its id names no other key."""
+
+    code, title, kind = "GRD-KEY-003", "Key version destroyed", Kind.GONE
+
+
 class WrongRootKey(GuardError):
     """The root key is not the one for this data."""
 

@@ -36,6 +36,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     exports: Exports = parts[Exports]
     desk: Desk = parts[Desk]
     worker.every(0, "reencryptions.step", vault.due)
+    _turn(worker, vault, settings)
     worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
@@ -49,6 +50,14 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     bucket = anchor_settings.bucket(settings.worm)
     if bucket is not None and bucket.tiles:
         _copy(worker, gate, parts[Copies], parts[Standing])
+
+
+def _turn(worker: Worker, vault: Vault, settings: Settings) -> None:
+    """The loops of keys: rotation by age and use, the end of destructions, counts."""
+    hours, values = settings.rotation_hours, settings.rotation_values
+    worker.every(60, "keys.rotate", lambda now: vault.life.rotations_due(vault.keyring, now, hours, values))
+    worker.every(60, "keys.expire", vault.life.ends_due)
+    worker.every(5, "key_uses.store", vault.life.uses_due)
 
 
 def _keep(worker: Worker, log: Log, values: SealedValues) -> None:

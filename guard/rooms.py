@@ -26,11 +26,14 @@ import guard.detect.operations
 import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
+import guard.vault.compromise
 import guard.vault.custody_operations
+import guard.vault.field_operations
 import guard.vault.ingest_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
+import guard.vault.retirement
 import guard.vault.subject_catalogue
 
 ROOMS: tuple[ModuleType, ...] = (
@@ -58,10 +61,13 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.incident_operations,
     guard.runbook.operations,
     guard.vault.census,
+    guard.vault.compromise,
     guard.vault.custody_operations,
+    guard.vault.field_operations,
     guard.vault.ingest_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,
+    guard.vault.retirement,
     guard.vault.subject_catalogue,
 )

@@ -51,6 +51,7 @@ class Source:
     table: str
     primary_key: str
     columns: Mapping[str, str]  # column of the table -> field name
+    replicas: tuple[str, ...] = ()  # URLs of copies that may lag; the census looks at each
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ class Settings:
     backup_hours: int = 24  # the backup cycle: bucket keys are rotated once in each
     database_backup_days: int = 30  # how long backups of guard.db are kept
     key_backup_days: int = 30  # how long backups of keys.db are kept
+    rotation_hours: int = 90 * 24  # a key gets a new version when its newest is so old; 0: by hand and by use only
+    rotation_values: int = 0  # and when it sealed so many values; 0: at the limit of its suite, which stands anyway
+    quiet_hours: int = 7 * 24  # without a reading under a version before it can be retired
     heartbeat_milliseconds: int = 250
     minimum_free_bytes: int = 64 << 20
     public_log: bool = True
@@ -260,14 +264,16 @@ def _sources(raw: object) -> tuple[Source, ...]:
 def _source(number: int, raw: object) -> Source:
     if isinstance(raw, Source):
         return raw
-    wanted = {item.name for item in fields(Source)}
-    if not isinstance(raw, dict) or set(raw) != wanted:
+    wanted = {item.name for item in fields(Source)} - {"replicas"}
+    if not isinstance(raw, dict) or set(raw) - {"replicas"} != wanted:
         raise InvalidSetting(f"Expected source {number} to have exactly {', '.join(sorted(wanted))}; complete it.")
-    texts = [value for name, value in raw.items() if name != "columns"]
+    replicas = raw.get("replicas", [])
+    texts = [value for name, value in raw.items() if name not in {"columns", "replicas"}]
+    texts += replicas if isinstance(replicas, list) else [None]
     texts += [text for pair in raw["columns"].items() for text in pair] if isinstance(raw["columns"], dict) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise InvalidSetting(f"Expected text everywhere in source {number}, and a table of columns; correct it.")
-    return Source(**raw)
+    return Source(**raw | {"replicas": tuple(replicas)})
 
 
 def _witnesses(raw: object) -> tuple[Witness, ...]:

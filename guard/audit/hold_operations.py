@@ -71,6 +71,21 @@ def list_holds(ctx: Context, request: wire.ListHolds) -> wire.HoldList:
 
 
 @operation(
+    "holds.standing",
+    None,
+    takes=wire.ListHolds,
+    gives=wire.HoldList,
+    effect=Effect.READ,
+    resource="holds/{tenant}",
+)
+def standing_holds(ctx: Context, request: wire.ListHolds) -> wire.HoldList:
+    """For other rooms, which ask before they destroy something: holds that stand in the tenant or on everything."""
+    found = hold_store.standing(ctx.tx, ctx.tenant_for(request.tenant))
+    views = [hold_store.find(ctx.tx, one.tenant, one.id) for one in found[: request.limit]]
+    return wire.HoldList(data=[view for view in views if view is not None])
+
+
+@operation(
     "holds.release",
     "POST /api/v1/audit/holds/{hold}/release",
     takes=wire.ReleaseHold,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from guard.cli import field_lines
 from guard.cli.session import Session, verb
 from guard.errors import GuardError, InvalidInput
 
@@ -14,6 +15,9 @@ group = typer.Typer()
 Row = Annotated[str, typer.Option(help="the row that the value is bound to")]
 File = Annotated[Path | None, typer.Option(help="read the value from this file; default: standard input")]
 Version = Annotated[int, typer.Option(help="key version of a value that keeps its format, as encrypting gave it")]
+Field = Annotated[str, typer.Argument(help="left out: JSON lines on standard input, one answer per line")]
+MaybeRow = Annotated[str, typer.Option("--row", help="the row that the value is bound to")]
+LinesFor = Annotated[str, typer.Option("--purpose", help="the purpose, for JSON lines")]
 MAX_BYTES = 1 << 20
 
 
@@ -27,24 +31,67 @@ def list_fields(session: Session) -> Any:
 
 
 @verb(group, "encrypt")
-def encrypt(session: Session, field: str, row: Row, file: File = None) -> Any:
-    """Seal one value, read from standard input so that it stands in no argument list.
+def encrypt(session: Session, field: Field = "", row: MaybeRow = "", file: File = None) -> Any:
+    """Seal one value, read from standard input so that it stands in no argument list, or many as JSON lines.
+
+    A line is {"field": ..., "row": ... or "subject": ..., "value": ...}; a bad one is answered with a problem.
 
     Example: printf ana@example.org | guard fields encrypt customers.email --row 17
     """
+    if not field:
+        return field_lines.run(session, field_lines.sealing())
     plaintext = base64.b64encode(_value(file)).decode()
     item = {"field": field, "context": {"row": row}, "plaintext": plaintext}
     return _only(session.call("fields.encrypt", items=[item]))
 
 
 @verb(group, "decrypt")
-def decrypt(session: Session, field: str, row: Row, purpose: str, file: File = None, key_version: Version = 0) -> Any:
-    """Open one sealed value, read from standard input, for a purpose.
+def decrypt(
+    session: Session,
+    field: Field = "",
+    purpose: Annotated[str, typer.Argument(help="what it is for")] = "",
+    row: MaybeRow = "",
+    lines_for: LinesFor = "",
+    file: File = None,
+    key_version: Version = 0,
+) -> Any:
+    """Open one sealed value, read from standard input, for a purpose, or many as JSON lines with "sealed".
 
     Example: guard fields decrypt customers.email billing --row 17 --file sealed.txt
     """
+    if not field:
+        return field_lines.run(session, field_lines.opening(lines_for))
     answer = _only(session.call("fields.decrypt", purpose=purpose, items=[_sealed(field, row, file, key_version)]))
     return {"value": base64.b64decode(answer["plaintext"]).decode("utf-8", "backslashreplace")}
+
+
+@verb(group, "reencrypt")
+def reencrypt(session: Session) -> Any:
+    """Seal values anew under the newest version, as JSON lines with "sealed"; nobody sees them.
+
+    Example: guard fields reencrypt < sealed.jsonl
+    """
+    field_lines.run(session, field_lines.sealing_anew())
+
+
+@verb(group, "search")
+def search(session: Session, purpose: str = "support") -> Any:
+    """Say what values look like in their columns, under every live version, as JSON lines with "value".
+
+    Example: echo '{"field": "customers.email", "value": "ana@example.org"}' | guard fields search
+    """
+    field_lines.run(session, field_lines.searching(purpose))
+
+
+@verb(group, "coverage", columns=("field", "source", "table", "column", "version", "state", "count"))
+def coverage(session: Session) -> Any:
+    """Show what is sealed with which version, what is not sealed, and sealed values that no field policy owns.
+
+    Example: guard fields coverage
+    """
+    answer = session.call("censuses.run", unowned=True)
+    rows = [row for row in answer["data"] if row["count"]]
+    return {"data": rows + [row | {"field": "(nobody's)"} for row in answer["unowned"]]}
 
 
 @verb(group, "mask")

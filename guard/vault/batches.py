@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidRequest
 from guard.vault.context import Value, from_json
-from guard.vault.envelope import Header, header_of
+from guard.vault.envelope import FLAG_SUBJECT_KEY, Header, header_of
 from guard.vault.formats import FormatOpener, FormatSealer
 from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
@@ -98,12 +98,17 @@ def unseal(
     results: Results,
     at: Sequence[int],
     show: Callable[[bytes], dict[str, Any]],
-) -> None:
-    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
+    grant: Callable[[str], None],
+) -> set[int]:
+    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value.
+
+    *grant* is asked once before the first value of a compromised version of the key that it names, and raises where it
+    must not be opened. The versions of the named key that opened something are given back.
+    """
     if policy.format is not None and isinstance(keyring, Keyring):  # values of a person have a header
-        _unseal_formatted(keyring, tenant, policy, items, results, at, show)
-        return
+        return _unseal_formatted(keyring, tenant, policy, items, results, at, show, grant)
     names = binding(policy)
+    used: set[int] = set()
     openers: dict[tuple[bytes, int], Opener] = {}
     for position in at:
         item = items[position]
@@ -112,11 +117,14 @@ def unseal(
             place = (header.key_id, header.key_version)
             opener = openers.get(place)
             if opener is None:
-                opener = openers[place] = _opener(keyring, tenant, policy, header)
+                opener = openers[place] = _opener(keyring, tenant, policy, header, grant)
             plaintext = opener.open(varying(names, item["context"]), item["ciphertext"])
             results[position] = show(plaintext)
+            if not header.flags & FLAG_SUBJECT_KEY:  # a person's key has no version that could be retired
+                used.add(header.key_version)
         except GuardError as error:
             results[position] = {"problem": problem(error)}
+    return used
 
 
 def _unseal_formatted(
@@ -127,9 +135,11 @@ def _unseal_formatted(
     results: Results,
     at: Sequence[int],
     show: Callable[[bytes], dict[str, Any]],
-) -> None:
+    grant: Callable[[str], None],
+) -> set[int]:
     """As `unseal`, for values without a header: the item says under which key version it was sealed."""
     form, names = policy.format, binding(policy)
+    used: set[int] = set()
     openers: dict[int, FormatOpener] = {}
     for position in at:
         item = items[position]
@@ -140,10 +150,16 @@ def _unseal_formatted(
             opener = openers.get(version)
             if opener is None:
                 key = keyring.find_named(tenant, policy.key, version)
-                opener = openers[version] = FormatOpener(form, key, shared(tenant, policy), names)
+                if key.compromised:
+                    grant(key.name)
+                opener = openers[version] = FormatOpener(
+                    form, key, shared(tenant, policy), names, compromised_granted=key.compromised
+                )
             results[position] = show(opener.open(varying(names, item["context"]), item["ciphertext"]))
+            used.add(version)
         except GuardError as error:
             results[position] = {"problem": problem(error)}
+    return used
 
 
 def reseal(
@@ -210,11 +226,13 @@ def summary(results: Results) -> dict[str, Any]:
     return facts
 
 
-def _opener(keyring: Finder, tenant: str, policy: FieldPolicy, header: Header) -> Opener:
+def _opener(keyring: Finder, tenant: str, policy: FieldPolicy, header: Header, grant: Callable[[str], None]) -> Opener:
     key = keyring.find(tenant, header.key_id, header.key_version)
     if key.name != policy.key:
         raise DoesNotOpen(DOES_NOT_OPEN)
-    return Opener(key, shared(tenant, policy), binding(policy))
+    if key.compromised:
+        grant(key.name)
+    return Opener(key, shared(tenant, policy), binding(policy), compromised_granted=key.compromised)
 
 
 def _wrong_names(names: tuple[str, ...]) -> InvalidContext:

@@ -1,4 +1,8 @@
-"""The census: how many values each key version still seals, counted in the registered columns themselves."""
+"""The census: how many values each key version still seals, counted in the registered columns themselves.
+
+Law: it looks at every source and at each of its replicas, and in their databases at every other column too: a sealed
+value that no field policy owns still needs its key.
+"""
 
 from guard.catalogue import Context, Effect, operation
 from guard.errors import (
@@ -9,7 +13,9 @@ from guard.vault.envelope import header_of
 from guard.vault.keys import KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.source_store import Sources
+from guard.vault.stranger_store import strangers
 from guard.vault.vault import Vault
+from guard.vault.versions import State
 from guard.wire import vault as wire
 
 NOT_SEALED = 0
@@ -29,14 +35,15 @@ def runcensus(ctx: Context, request: wire.RunCensus) -> wire.Census:
     """Count sealed values by key version in every registered column of the tenant."""
     rows = census(ctx, request.field)
     ctx.note(columns=len({(row.source, row.column) for row in rows}), values=sum(row.count for row in rows))
-    return wire.Census(data=rows)
+    strangers = unowned(ctx) if request.unowned else []
+    return wire.Census(data=rows, unowned=strangers)
 
 
 def census(ctx: Context, field: str) -> list[wire.CensusRow]:
     """Count the values of each registered column of the tenant by key version; *field* "" means all."""
     vault, sources, rows = ctx.part(Vault), ctx.part(Sources), list[wire.CensusRow]()
     keys = [one for one in vault.keyring if one.tenant == ctx.tenant]
-    for source in sources.of_tenant(ctx.tenant):
+    for source in sources.and_replicas(ctx.tenant):
         with sources.open(source) as opened:
             for column, name in source.columns.items():
                 if field in {"", name}:
@@ -46,12 +53,38 @@ def census(ctx: Context, field: str) -> list[wire.CensusRow]:
     return rows
 
 
+def unowned(ctx: Context) -> list[wire.CensusRow]:
+    """Sealed values in columns of the tenant's databases that no source declares, by key version; `field` is empty."""
+    keys = {(one.key_id, one.version): one.state.value for one in ctx.part(Vault).keyring if one.tenant == ctx.tenant}
+    sources = ctx.part(Sources)
+    rows, seen = list[wire.CensusRow](), set[str]()
+    for source in sources.and_replicas(ctx.tenant):
+        if source.url in seen:
+            continue
+        seen.add(source.url)
+        declared = sources.declared(source)
+        own = {place for place, tenants in declared.items() if ctx.tenant in tenants}
+        with sources.open(source) as opened:
+            found = strangers(opened.connection, own)
+        for (table, column), heads in sorted(found.items()):
+            for header, count in sorted(heads.items()):
+                if (table, column) in declared and header not in keys:
+                    continue  # another tenant's column: its values are not this tenant's to count
+                state = keys.get(header, "unknown")
+                names = {"source": source.name, "table": table, "column": column, "field": ""}
+                rows.append(
+                    wire.CensusRow(**names, key_id=header[0].hex(), version=header[1], state=state, count=count)
+                )
+    return rows
+
+
 def _rows(
     source: Source, column: str, policy: FieldPolicy, heads: list[tuple[str, int]], keys: list[KeyVersion]
 ) -> list[wire.CensusRow]:
     named = {str(one.version): (one.key_id, one.version) for one in keys if policy.format and one.name == policy.key}
     states = {(one.key_id, one.version): one.state.value for one in keys}
-    counts = {(one.key_id, one.version): 0 for one in keys if one.name == policy.key}
+    alive = (one for one in keys if one.state is not State.DESTROYED)
+    counts = {(one.key_id, one.version): 0 for one in alive if one.name == policy.key}
     for head, count in heads:
         try:
             if head in named:  # no header begins with a digit

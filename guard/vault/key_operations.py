@@ -1,19 +1,12 @@
-"""What the catalogue lists of keys: make, show, rotate, retire."""
-
-from dataclasses import replace
+"""What the catalogue lists of keys: make, show, rotate. Their later life is in `key_states` and `retirement`."""
 
 from guard.catalogue import Context, Effect, operation
-from guard.db.engine import Store, Tx
-from guard.errors import (
-    Conflict,
-    KeyInUse,
-    KeyStateConflict,
-    NotFound,
-)
-from guard.vault import store, suites
-from guard.vault.census import census
+from guard.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
+from guard.vault import store, suites, version_store
+from guard.vault.key_steps import turn, version_row, view_of, views
+from guard.vault.keys import Secret
 from guard.vault.vault import Vault
-from guard.vault.versions import State, move
+from guard.vault.versions import State
 from guard.wire import vault as wire
 
 
@@ -29,12 +22,7 @@ def create_keyring(ctx: Context, request: wire.CreateKeyring) -> wire.KeyringVie
     """Make the tenant's KEK, and a key and index keys for every field that has none."""
     del request
     vault = ctx.part(Vault)
-    keks = store.list_keks(ctx.tx, ctx.tenant)
-    kek = (
-        (keks[-1], vault.hierarchy.open_kek(keks[-1]))
-        if keks
-        else vault.hierarchy.new_kek(ctx.tx, ctx.tenant, ctx.now_us)
-    )
+    kek = _kek(ctx)
     known = {row.name for row in store.list_versions(ctx.tx, ctx.tenant)}
     known_indexes = {row.name for row in store.list_index_keys(ctx.tx, ctx.tenant)}
     versions = []
@@ -59,7 +47,7 @@ def create_keyring(ctx: Context, request: wire.CreateKeyring) -> wire.KeyringVie
 def list_keys(ctx: Context, request: wire.ListKeys) -> wire.KeyList:
     """List the tenant's keys and their versions."""
     del request
-    return wire.KeyList(data=store.key_views(ctx.tx, ctx.tenant))
+    return wire.KeyList(data=views(ctx))
 
 
 @operation(
@@ -73,102 +61,119 @@ def list_keys(ctx: Context, request: wire.ListKeys) -> wire.KeyList:
 )
 def read_key(ctx: Context, request: wire.KeyName) -> wire.KeyView:
     """Show one key and its versions."""
-    return _view(ctx, request.key)
+    return view_of(ctx, request.key)
+
+
+@operation(
+    "keys.versions",
+    "GET /api/v1/keys/{key}/versions",
+    takes=wire.KeyName,
+    gives=wire.VersionList,
+    effect=Effect.READ,
+    resource="keys/{key}",
+    audit=("key",),
+)
+def list_versions(ctx: Context, request: wire.KeyName) -> wire.VersionList:
+    """List the versions of a key, destroyed ones too: state, dates, uses, and who asked for an end."""
+    return wire.VersionList(data=view_of(ctx, request.key).versions)
+
+
+@operation(
+    "keys.create",
+    "POST /api/v1/keys",
+    takes=wire.CreateKey,
+    gives=wire.KeyView,
+    effect=Effect.WRITE,
+    resource="keys/{key}",
+    audit=("key", "suite"),
+    example={"key": "orders.archive"},
+)
+def create_key(ctx: Context, request: wire.CreateKey) -> wire.KeyView:
+    """Make a key of a name that the tenant has none of; fields get theirs by themselves."""
+    vault = ctx.part(Vault)
+    if version_store.newest_version(ctx.tx, ctx.tenant, request.key):
+        raise AlreadyExists(f"Expected a name that no key has or had, got {request.key}; rotate that key, or rename.")
+    wanted = _wanted_keys(vault).get(request.key)
+    suite = wanted or suites.BY_NAME[request.suite]
+    if request.suite not in {"cbl256", suite.name}:
+        raise InvalidRequest(f"Expected {suite.name}, which the field policy declares for {request.key}; leave it out.")
+    fresh = vault.hierarchy.new_version(ctx.tx, _kek(ctx), request.key, 1, suite, ctx.now_us)
+    ctx.after_commit(lambda: vault.change(lambda ring: ring.replace([fresh])))
+    return view_of(ctx, request.key)
 
 
 @operation(
     "keys.rotate",
     "POST /api/v1/keys/{key}/rotate",
-    takes=wire.KeyName,
+    takes=wire.RotateKey,
     gives=wire.KeyView,
     effect=Effect.WRITE,
     resource="keys/{key}",
-    audit=("key",),
+    audit=("key", "activate"),
     example={},
 )
-def rotate_key(ctx: Context, request: wire.KeyName) -> wire.KeyView:
-    """Make a new version that seals from now on; older versions still open."""
+def rotate_key(ctx: Context, request: wire.RotateKey) -> wire.KeyView:
+    """Make a new version that seals from now on, or from its activation; older versions still open."""
     vault = ctx.part(Vault)
     rows = store.list_versions(ctx.tx, ctx.tenant, request.key)
     if not rows:
         raise NotFound(f"Expected the name of a key, got {request.key}; see guard keys list.")
-    keks = {row.version: (row, vault.hierarchy.open_kek(row)) for row in store.list_keks(ctx.tx, ctx.tenant)}
     suite = _wanted_keys(vault).get(request.key, suites.BY_NAME[rows[-1].suite])
-    version = rows[-1].version + 1
-    fresh = vault.hierarchy.new_version(ctx.tx, keks[max(keks)], request.key, version, suite, ctx.now_us)
-    # From the store, not from the keyring: a rotation in the same group commit is not in the keyring yet.
-    older = [vault.hierarchy.open_version(keks[row.kek_version], row) for row in rows if row.state is State.ACTIVE]
-    for one in older:
-        store.set_state(ctx.tx, one.key_id, State.ACTIVE, move(State.ACTIVE, State.DECRYPT_ONLY), ctx.now_us)
-    changed = [fresh, *(replace(one, state=State.DECRYPT_ONLY) for one in older)]
-    ctx.after_commit(lambda: vault.change(lambda ring: ring.replace(changed)))
+    # A number is never used again, so that of a version that was destroyed counts too.
+    version = version_store.newest_version(ctx.tx, ctx.tenant, request.key) + 1
+    state = State.ACTIVE if request.activate else State.PRE_ACTIVE
+    fresh = vault.hierarchy.new_version(ctx.tx, _kek(ctx), request.key, version, suite, ctx.now_us, state)
+    ctx.after_commit(lambda: vault.change(lambda ring: ring.replace([fresh])))
+    if request.activate:
+        relieve(ctx, request.key, version)
     ctx.note(version=fresh.version)
-    return _view(ctx, request.key)
+    return view_of(ctx, request.key)
 
 
 @operation(
-    "keys.retire",
-    "POST /api/v1/keys/{key}/versions/{version}/retire",
-    takes=wire.RetireVersion,
+    "keys.activate",
+    "POST /api/v1/keys/{key}/versions/{version}/activate",
+    takes=wire.KeyVersion,
     gives=wire.KeyView,
-    effect=Effect.EXTERNAL,
+    effect=Effect.WRITE,
     resource="keys/{key}",
     audit=("key", "version"),
     example={},
 )
-def retire_version(ctx: Context, request: wire.RetireVersion) -> wire.KeyView:
-    """Retire a version that no registered value uses any more."""
-    vault = ctx.part(Vault)
-    found = next(
-        (
-            one
-            for one in vault.keyring
-            if one.tenant == ctx.tenant and one.name == request.key and one.version == request.version
-        ),
-        None,
-    )
-    if found is None:
-        raise NotFound(f"Expected a version of key {request.key}, got {request.version}; see guard keys list.")
-    retired = replace(found, state=move(found.state, State.RETIRED))
-    counted = census(ctx, "")
-    if not any(row.key_id == found.key_id.hex() for row in counted):
-        raise Conflict(
-            f"Expected a source that declares a column under {found.name}, got none, so nobody can tell whether values "
-            "still need this version; declare the source in guard.toml."
-        )
-    for row in counted:
-        if row.key_id == found.key_id.hex() and row.version == found.version and row.count:
-            raise KeyInUse(
-                f"Version {found.version} of {found.name} still seals {row.count} values of {row.table}.{row.column} "
-                f"in source {row.source}; re-encrypt them first.",
-                source=row.source,
-                table=row.table,
-                column=row.column,
-                count=row.count,
-            )
-    with ctx.part(Store).read() as tx:
-        shown = next(iter(store.key_views(tx, ctx.tenant, request.key)))
+def activate_version(ctx: Context, request: wire.KeyVersion) -> wire.KeyView:
+    """Let a version seal that was made beforehand; the one that sealed until now only opens.
 
-    def change(tx: Tx) -> None:
-        if not store.set_state(tx, found.key_id, found.state, State.RETIRED, ctx.now_us):
-            raise KeyStateConflict(f"Version {found.version} of {found.name} changed meanwhile; look at it again.")
-
-    ctx.at_outcome(change)
-    ctx.after_commit(lambda: vault.change(lambda ring: ring.replace([retired])))
-    versions = [
-        one.model_copy(update={"state": State.RETIRED.value, "changed_us": ctx.now_us})
-        if one.version == found.version
-        else one
-        for one in shown.versions
+    Every reader of this process takes the keyring that follows the commit, so each worker knows the version before a
+    value under it leaves: the acknowledgement of the key epoch is the replacement of that one reference.
+    """
+    row = version_row(ctx, request)
+    newer = [
+        one.version
+        for one in store.list_versions(ctx.tx, ctx.tenant, request.key)
+        if one.version > row.version and one.state is not State.PRE_ACTIVE
     ]
-    return wire.KeyView(key=shown.key, versions=versions)
+    if row.state is State.PRE_ACTIVE and newer:
+        raise Conflict(f"Version {newer[-1]} of {request.key} is newer and was activated already; rotate the key.")
+    turn(ctx, row, State.ACTIVE)
+    relieve(ctx, request.key, row.version)
+    return view_of(ctx, request.key)
 
 
-def _view(ctx: Context, name: str) -> wire.KeyView:
-    views = store.key_views(ctx.tx, ctx.tenant, name)
-    if not views:
-        raise NotFound(f"Expected the name of a key, got {name}; see guard keys list.")
-    return views[0]
+def relieve(ctx: Context, key: str, version: int) -> None:
+    """Every other active version of *key* only opens from now on."""
+    for row in store.list_versions(ctx.tx, ctx.tenant, key):
+        if row.state is State.ACTIVE and row.version != version:
+            turn(ctx, row, State.DECRYPT_ONLY)
+
+
+def _kek(ctx: Context) -> tuple[store.KekRow, Secret]:
+    """The tenant's newest KEK."""
+    hierarchy = ctx.part(Vault).hierarchy
+    keks = store.list_keks(ctx.tx, ctx.tenant)
+    if not keks:
+        return hierarchy.new_kek(ctx.tx, ctx.tenant, ctx.now_us)
+    newest = max(keks, key=lambda row: row.version)
+    return newest, hierarchy.open_kek(newest)
 
 
 def _wanted_keys(vault: Vault) -> dict[str, suites.Suite]:

@@ -101,10 +101,11 @@ def unseal(
     results: Results,
     at: Sequence[int],
     show: Callable[[bytes], dict[str, Any]],
-) -> None:
-    """Open the items at the positions *at*, all of one field; *show* makes the answer of a value."""
+    grant: Callable[[str], None],
+) -> set[int]:
+    """As `batches.unseal`; values from before the field was keyed by person are under versions of its named key."""
     with use(ctx, policy) as keys:
-        batches.unseal(keys, ctx.tenant, policy, items, results, at, show)
+        return batches.unseal(keys, ctx.tenant, policy, items, results, at, show, grant)
 
 
 def _by_subject(items: Sequence[Item], results: Results, at: Sequence[int]) -> dict[str, list[int]]:

@@ -75,6 +75,8 @@ class KeyVersion:
     compromised: bool = False
     subject_key: bool = False
     """The key belongs to one subject and dies with it; the header says so."""
+    created_us: int = field(default=0, compare=False)
+    changed_us: int = field(default=0, compare=False)
     header: bytes = field(init=False, repr=False, compare=False)
     """The 16 bytes in front of an unpadded value."""
 

@@ -52,7 +52,9 @@ def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
             results: batches.Results = [{}]
             keyed.seal(ctx, policy, items, results, [0])
         else:
-            results = [batches.seal_one(*vault.sealer(ctx.tenant, policy), policy, items[0])]
+            sealer, version = vault.sealer(ctx.tenant, policy)
+            results = [batches.seal_one(sealer, version, policy, items[0])]
+            vault.life.uses.seal((ctx.tenant, policy.key, version), 1)
         ctx.note(**batches.summary(results), sealed=_named(results))
         return {"results": results}
     results = [{}] * len(items)
@@ -63,6 +65,7 @@ def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
             continue
         sealer, version = vault.sealer(ctx.tenant, policy)
         batches.seal(sealer, version, policy, items, results, places)
+        vault.life.uses.seal((ctx.tenant, policy.key, version), len(places))
     ctx.note(**batches.summary(results), sealed=_named(results))
     return {"results": results}
 
@@ -163,15 +166,17 @@ def list_fields(ctx: Context, request: wire.ListFields) -> wire.FieldList:
 
 def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
     vault = ctx.part(Vault)
-    items = request.items
+    items, grant = request.items, _Grant(ctx)
     results: batches.Results = [{}] * len(items)
     for field, places in batches.by_field(items).items():
         policy = vault.policy_for(field, request.purpose)
         shown = _Show(show, policy.mask)
         if policy.keyed_by_subject:
-            keyed.unseal(ctx, policy, items, results, places, shown)
+            used = keyed.unseal(ctx, policy, items, results, places, shown, grant)
         else:
-            batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown)
+            used = batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown, grant)
+        for version in used:
+            vault.life.uses.open((ctx.tenant, policy.key, version), ctx.now_us)
     # Only what opened is named: what did not may be a value in clear, whose hash could be guessed.
     opened = [
         item["ciphertext"]
@@ -180,6 +185,27 @@ def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
     ]
     ctx.note(**batches.summary(results), opened=digest(opened))
     return {"results": results}
+
+
+class _Grant:
+    """Asks once in a batch for the permission to open values under a compromised version of a key."""
+
+    __slots__ = ("_answers", "_ctx")
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._answers: dict[str, GuardError | None] = {}
+
+    def __call__(self, key: str) -> None:
+        """Raises Denied where it is not granted."""
+        if key not in self._answers:
+            try:
+                self._ctx.call("compromised.open", {"key": key})
+                self._answers[key] = None
+            except GuardError as error:
+                self._answers[key] = error
+        if (refused := self._answers[key]) is not None:
+            raise refused
 
 
 class _Show:

@@ -1,35 +1,23 @@
-"""Re-encryption of live columns: a resumable job in batches, each verified before it replaces anything.
+"""Re-encryption of live columns: what the catalogue lists of jobs. `resealing` does their work.
 
-Law: open, seal under the newest version, open again and compare, then compare-and-swap. Rows that are new already are
-known by their header and skipped, so a lost checkpoint costs time and never correctness.
+Law: a job is planned, running, paused, verifying, and done, failed or cancelled; it says where it stands at any time,
+and jobs of one table take turns.
 """
-
-import json
 
 from guard.catalogue import Context, Effect, operation
 from guard.db.engine import Store, Tx
-from guard.errors import (
-    AlreadyExists,
-    Conflict,
-    DoesNotOpen,
-    GuardError,
-    InvalidEnvelope,
-    InvalidRequest,
-    KeyStateConflict,
-    NotFound,
-)
+from guard.errors import AlreadyExists, Conflict, GuardError, InvalidRequest, NotFound, SealUnsound
 from guard.settings import Source
-from guard.vault import batches, store, suites
-from guard.vault.context import Value
-from guard.vault.envelope import header_of
-from guard.vault.keys import KeyVersion
+from guard.vault import store
 from guard.vault.policy import Bind, FieldPolicy
-from guard.vault.sealing import open_text, seal_text
-from guard.vault.source_store import Cell, Opened, Progress, Sources
+from guard.vault.queue import SECOND_US, pause_us
+from guard.vault.resealing import Column, advance, look_back
+from guard.vault.source_store import Sources
 from guard.vault.vault import Vault
 from guard.wire import vault as wire
 
-POSTPONE_US = 10_000_000  # until a job whose source refused is tried again; each try leaves two records
+POSTPONE_US = 10 * SECOND_US  # until a job whose source refused is tried again; each try leaves two records
+UNFINISHED = {*store.TURNING, "paused"}
 
 
 @operation(
@@ -39,25 +27,31 @@ POSTPONE_US = 10_000_000  # until a job whose source refused is tried again; eac
     gives=wire.ReencryptionView,
     effect=Effect.WRITE,
     resource="reencryptions/{source}",
-    audit=("source", "field"),
+    audit=("source", "field", "rows_per_second", "dry_run", "priority"),
     example={"source": "customers", "field": "customers.email"},
 )
 def create_reencryption(ctx: Context, request: wire.CreateReencryption) -> wire.ReencryptionView:
     """Start a resumable job that seals a column anew under the newest key version."""
-    source, _column, _policy = _column_of(ctx, request.source, request.field)
-    for running in store.list_jobs(ctx.tx, ctx.tenant):
-        if running.state in {"running", "paused"} and (running.source, running.field) == (source.name, request.field):
-            raise AlreadyExists(f"Job {running.job} works on this column already; wait for it, or resume it.")
+    source, _policy = _column_of(ctx, request.source, request.field)
+    for known in store.list_jobs(ctx.tx, ctx.tenant):
+        if known.state in UNFINISHED and (known.source, known.field) == (source.name, request.field):
+            if request.priority <= known.priority or known.dry_run:
+                raise AlreadyExists(f"Job {known.job} works on this column already; wait for it, resume or cancel it.")
+            return _stored(ctx, known.model_copy(update={"priority": request.priority, "changed_us": ctx.now_us}))
     view = wire.ReencryptionView(
         job=ctx.new_id("job"),
         source=source.name,
         field=request.field,
-        state="running",
+        state="planned",
         examined=0,
         changed=0,
         skipped=0,
         failed=0,
         total=0,
+        priority=request.priority,
+        rows_per_second=request.rows_per_second,
+        dry_run=request.dry_run,
+        passes=1,
         detail="",
         created_by=ctx.actor.subject,
         created_us=ctx.now_us,
@@ -107,8 +101,8 @@ def read_reencryption(ctx: Context, request: wire.ReencryptionId) -> wire.Reencr
     example={},
 )
 def pause_reencryption(ctx: Context, request: wire.ReencryptionId) -> wire.ReencryptionView:
-    """Pause a running job after its current batch."""
-    return _turn(ctx, request.job, "running", "paused")
+    """Pause a job after its current batch; the next job of the table has its turn meanwhile."""
+    return _turn(ctx, request.job, set(store.TURNING), "paused")
 
 
 @operation(
@@ -123,7 +117,22 @@ def pause_reencryption(ctx: Context, request: wire.ReencryptionId) -> wire.Reenc
 )
 def resume_reencryption(ctx: Context, request: wire.ReencryptionId) -> wire.ReencryptionView:
     """Go on with a paused job."""
-    return _turn(ctx, request.job, "paused", "running")
+    return _turn(ctx, request.job, {"paused"}, "running")
+
+
+@operation(
+    "reencryptions.cancel",
+    "POST /api/v1/reencryptions/{job}/cancel",
+    takes=wire.ReencryptionId,
+    gives=wire.ReencryptionView,
+    effect=Effect.WRITE,
+    resource="reencryptions/{job}",
+    audit=("job",),
+    example={},
+)
+def cancel_reencryption(ctx: Context, request: wire.ReencryptionId) -> wire.ReencryptionView:
+    """End a job for good; what it sealed anew stays so, and everything else is as it was."""
+    return _turn(ctx, request.job, UNFINISHED, "cancelled")
 
 
 @operation(
@@ -136,111 +145,65 @@ def resume_reencryption(ctx: Context, request: wire.ReencryptionId) -> wire.Reen
     audit=("job",),
 )
 def step_reencryption(ctx: Context, request: wire.StepReencryption) -> wire.ReencryptionView:
-    """Do the next batch of a job: open, seal, open again and compare, then swap; cursor and rows commit together."""
+    """Do the next batches of a job: open, seal, open again and compare, then swap; cursor and rows commit together."""
+    jobs = ctx.part(Vault).jobs
     with ctx.part(Store).read() as tx:
         job = _job(ctx, tx, request.job)
-    if job.state != "running":
-        ctx.part(Vault).stop(job.job)
+        kept = store.cursor_of(tx, job.job)
+    if job.state not in store.TURNING:
+        jobs.drop(job.job)
         return job
-    source, column, policy = _column_of(ctx, job.source, job.field)
+    view, rows = job, 0
     try:
-        with ctx.part(Sources).open(source) as opened:
-            before = opened.progress(job.job)
-            cells = opened.cells(column, before.cursor, request.rows)
-            after = _advance(ctx, opened, column, policy, before, cells)
-            opened.checkpoint(job.job, after)
-            total = opened.count()
+        source, policy = _column_of(ctx, job.source, job.field)
+        column = Column(ctx, source, policy, job.dry_run)
+        for _ in range(request.batches):
+            if view.state == "verifying":
+                view = look_back(column, view)
+            elif view.state in store.TURNING:
+                view, kept, seen = advance(column, view, kept, request.rows)
+                rows += seen
+    except SealUnsound as error:
+        view = view.model_copy(update={"state": "failed", "detail": error.detail})
     except GuardError:
-        ctx.part(Vault).postpone(job.job, ctx.now_us + POSTPONE_US)
+        jobs.postpone(job.job, ctx.now_us + POSTPONE_US)
         raise
-    view = _moved(job, after, total, finished=len(cells) < request.rows, now_us=ctx.now_us)
-    ctx.note(
-        rows=len(cells), changed=after.changed - before.changed, failed=after.failed - before.failed, state=view.state
-    )
-    ctx.at_outcome(lambda tx: _keep(ctx, tx, view))
+    view = view.model_copy(update={"changed_us": ctx.now_us})
+    ctx.note(rows=rows, changed=view.changed - job.changed, failed=view.failed, passes=view.passes, state=view.state)
+    ctx.at_outcome(lambda tx: _keep(ctx, tx, view, kept))
+    jobs.postpone(job.job, ctx.now_us + pause_us(rows, job.rows_per_second))
     return view
 
 
-def _keep(ctx: Context, tx: Tx, view: wire.ReencryptionView) -> None:
-    """Store what a batch led to; a pause that came during the batch stands."""
-    if view.state == "running":
-        view = view.model_copy(update={"state": _job(ctx, tx, view.job).state})
-    store.update_job(tx, ctx.tenant, view)
-    _follow(ctx, view)
-    ctx.answer = view
+def _keep(ctx: Context, tx: Tx, view: wire.ReencryptionView, kept: str) -> None:
+    """Store what a batch led to; a pause, an end or another priority that came during the batch stands."""
+    now = _job(ctx, tx, view.job)
+    if view.state in store.TURNING and now.state not in store.TURNING:
+        view = view.model_copy(update={"state": now.state})
+    store.set_cursor(tx, view.job, kept)
+    ctx.answer = _stored(ctx, view.model_copy(update={"priority": now.priority}))
 
 
-def _advance(
-    ctx: Context, opened: Opened, column: str, policy: FieldPolicy, before: Progress, cells: list[Cell]
-) -> Progress:
-    vault = ctx.part(Vault)
-    newest = vault.keyring.active(ctx.tenant, policy.key)
-    changed, skipped, failed = before.changed, before.skipped, before.failed
-    for cell in cells:
-        try:
-            if opened.swap(column, cell, lambda value, cell=cell: _resealed(ctx, policy, newest, cell, value)):  # type: ignore[misc]
-                changed += 1
-            else:
-                skipped += 1
-        except (DoesNotOpen, InvalidEnvelope, NotFound, KeyStateConflict):
-            failed += 1
-    cursor = json.dumps(cells[-1].key) if cells else before.cursor
-    return Progress(cursor, before.examined + len(cells), changed, skipped, failed)
-
-
-def _resealed(ctx: Context, policy: FieldPolicy, newest: KeyVersion, cell: Cell, value: str) -> str | None:
-    header = header_of(value)
-    if (header.key_id, header.key_version) == (newest.key_id, newest.version):
-        return None
-    old = ctx.part(Vault).keyring.find(newest.tenant, header.key_id, header.key_version)
-    if old.name != policy.key:
-        raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    context, plaintext = _opened(old, policy, cell, value)
-    fresh = seal_text(newest, context, plaintext, portable=policy.portable, pad_step=policy.pad_step, random=ctx.random)
-    if open_text(newest, context, fresh) != plaintext:
-        raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    return fresh
-
-
-def _opened(old: KeyVersion, policy: FieldPolicy, cell: Cell, value: str) -> tuple[dict[str, Value], bytes]:
-    """A value and the context that it opens in: callers name a row by its text, or by its number."""
-    context = batches.shared(old.tenant, policy) | ({"row": cell.row} if policy.bind else {})
-    try:
-        return context, open_text(old, context, value)
-    except DoesNotOpen:
-        if not policy.bind or type(cell.key) is not int:
-            raise
-        context["row"] = cell.key
-        return context, open_text(old, context, value)
-
-
-def _moved(
-    job: wire.ReencryptionView, after: Progress, total: int, *, finished: bool, now_us: int
-) -> wire.ReencryptionView:
-    state, detail = job.state, job.detail
-    if finished:
-        state = "failed" if after.failed else "done"
-        detail = f"{after.failed} values did not open in their row; they are unchanged." if after.failed else ""
-    counts = {name: getattr(after, name) for name in ("examined", "changed", "skipped", "failed")}
-    return job.model_copy(update={"state": state, "detail": detail, "total": total, "changed_us": now_us, **counts})
-
-
-def _turn(ctx: Context, job_id: str, old: str, new: str) -> wire.ReencryptionView:
+def _turn(ctx: Context, job_id: str, old: set[str], new: str) -> wire.ReencryptionView:
     job = _job(ctx, ctx.tx, job_id)
-    if job.state != old:
-        raise Conflict(f"Expected a job that is {old}, but it is {job.state}; look at it again.", state=job.state)
-    view = job.model_copy(update={"state": new, "changed_us": ctx.now_us})
+    if job.state not in old:
+        wanted = " or ".join(sorted(old))
+        raise Conflict(f"Expected a job that is {wanted}, but it is {job.state}; look at it again.", state=job.state)
+    return _stored(ctx, job.model_copy(update={"state": new, "changed_us": ctx.now_us}))
+
+
+def _stored(ctx: Context, view: wire.ReencryptionView) -> wire.ReencryptionView:
     store.update_job(ctx.tx, ctx.tenant, view)
     _follow(ctx, view)
     return view
 
 
 def _follow(ctx: Context, view: wire.ReencryptionView) -> None:
-    vault, tenant = ctx.part(Vault), ctx.tenant
-    if view.state == "running":
-        ctx.after_commit(lambda: vault.start(view.job, tenant))
+    jobs, tenant = ctx.part(Vault).jobs, ctx.tenant
+    if view.state in store.TURNING:
+        ctx.after_commit(lambda: jobs.put(tenant, view))
     else:
-        ctx.after_commit(lambda: vault.stop(view.job))
+        ctx.after_commit(lambda: jobs.drop(view.job))
 
 
 def _job(ctx: Context, tx: Tx, job_id: str) -> wire.ReencryptionView:
@@ -250,14 +213,13 @@ def _job(ctx: Context, tx: Tx, job_id: str) -> wire.ReencryptionView:
     return job
 
 
-def _column_of(ctx: Context, source_name: str, field: str) -> tuple[Source, str, FieldPolicy]:
+def _column_of(ctx: Context, source_name: str, field: str) -> tuple[Source, FieldPolicy]:
     source = ctx.part(Sources).find(source_name, ctx.tenant)
     policy = ctx.part(Vault).policy(field)
-    column = next((column for column, name in source.columns.items() if name == field), None)
-    if column is None:
+    if field not in source.columns.values():
         raise InvalidRequest(f"Expected a field that source {source.name} declares, got {field}; declare its column.")
     if Bind.SUBJECT in policy.bind:
         raise InvalidRequest(f"Field {field} is bound to a subject; re-encrypt it through the API, item by item.")
     if policy.format is not None:
         raise InvalidRequest(f"Field {field} keeps its format and has no header; re-encrypt it through the API.")
-    return source, column, policy
+    return source, policy

@@ -10,13 +10,13 @@ which of them it was. No I/O.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from guard.errors import DoesNotOpen, GuardError, InternalError, InvalidContext, KeyStateConflict
+from guard.errors import DoesNotOpen, GuardError, InternalError, InvalidContext, KeyDestroyed, KeyStateConflict
 from guard.vault import context, suites
 from guard.vault.context import Template, Value
 from guard.vault.envelope import FLAG_PADDED, HEADER_BYTES, from_text, to_text
 from guard.vault.keys import KeyVersion
 from guard.vault.suites import Random, Suite
-from guard.vault.versions import may_decrypt, may_encrypt
+from guard.vault.versions import State, may_decrypt, may_encrypt
 
 Varying = tuple[Value, ...]
 """The values of the fields that differ from item to item, in the order in which they were named."""
@@ -198,11 +198,13 @@ def _check_header(header: bytes, own: bytes) -> None:
 def refused(key_version: KeyVersion, what: str) -> KeyStateConflict:
     """The error of a version whose state forbids what was asked."""
     flag = " and compromised" if key_version.compromised else ""
-    return KeyStateConflict(
+    error = KeyDestroyed if key_version.state is State.DESTROYED else KeyStateConflict
+    return error(
         f"The key {key_version.label} is {key_version.state.value}{flag}, so it {what}.",
         key=key_version.name,
         version=key_version.version,
         state=key_version.state.value,
+        changed_us=key_version.changed_us,
     )
 
 

@@ -7,7 +7,7 @@ same transaction as the rows, in the application's own database; so a kill loses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import (
     Column,
@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import column as column_clause
+from sqlalchemy.sql.elements import ColumnElement
 
 from guard.errors import InvalidSetting, StoreUnavailable
 from guard.settings import Source
@@ -54,6 +55,14 @@ class Progress:
     skipped: int = 0
     failed: int = 0
 
+    def text(self) -> str:
+        """As it is stored."""
+        return json.dumps({name: getattr(self, name) for name in Progress.__slots__})
+
+
+class Occupied(Exception):
+    """A unique column holds the new value in another row already."""
+
 
 class Sources:
     """The configured sources; one engine each, opened at first use."""
@@ -65,6 +74,28 @@ class Sources:
     def of_tenant(self, tenant: str) -> list[Source]:
         """The sources of a tenant, by name."""
         return [source for _, source in sorted(self._sources.items()) if source.tenant == tenant]
+
+    def and_replicas(self, tenant: str) -> list[Source]:
+        """The sources of a tenant, each followed by its replicas as sources of their own names; only to read from."""
+        return [
+            one
+            for source in self.of_tenant(tenant)
+            for one in (
+                source,
+                *(
+                    replace(source, name=f"{source.name}.replica{n}", url=url)
+                    for n, url in enumerate(source.replicas, 1)
+                ),
+            )
+        ]
+
+    def declared(self, source: Source) -> dict[tuple[str, str], set[str]]:
+        """(table, column) of everything that is declared of a source's database, and the tenants that declare it."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for one in self._sources.values():
+            for column in one.columns if source.url in {one.url, *one.replicas} else ():
+                found.setdefault((one.table, column), set()).add(one.tenant)
+        return found
 
     def find(self, name: str, tenant: str) -> Source:
         """A tenant's source by name.
@@ -117,7 +148,7 @@ class Opened:
     """A source with an open transaction."""
 
     def __init__(self, connection: Connection, source: Source) -> None:
-        self._connection = connection
+        self.connection = self._connection = connection
         metadata = MetaData()
         names = [source.primary_key, *source.columns]
         self._present = present = {str(column["name"]) for column in inspect(connection).get_columns(source.table)}
@@ -195,13 +226,23 @@ class Opened:
             if fresh is None:
                 return False
             here = (self._key == cell.key) & (self._table.c[column] == value)
-            if self._connection.execute(update(self._table).where(here).values({column: fresh})).rowcount == 1:
+            if self._replaced(here, column, fresh):
                 return True
             read = self._connection.execute(select(self._table.c[column]).where(self._key == cell.key)).scalar()
             if read is None:
                 return False
             value = str(read)
         raise StoreUnavailable("A row was written by others at every try; the job goes on later.")
+
+    def _replaced(self, here: ColumnElement[bool], column: str, fresh: str) -> bool:
+        change = update(self._table).where(here).values({column: fresh})
+        try:
+            if self._connection.dialect.name == "sqlite":  # a statement that fails there undoes itself only
+                return self._connection.execute(change).rowcount == 1
+            with self._connection.begin_nested():
+                return self._connection.execute(change).rowcount == 1
+        except exc.IntegrityError:
+            raise Occupied from None
 
     def progress(self, job: str) -> Progress:
         """Where a job stands; at its beginning where it never ran."""
@@ -212,7 +253,7 @@ class Opened:
 
     def checkpoint(self, job: str, progress: Progress) -> None:
         """Store where a job stands, in this transaction."""
-        text = json.dumps({name: getattr(progress, name) for name in Progress.__slots__})
+        text = progress.text()
         here = self._checkpoints.c.job == job
         if self._connection.execute(update(self._checkpoints).where(here).values(progress=text)).rowcount == 0:
             self._connection.execute(self._checkpoints.insert().values(job=job, progress=text))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import index_keys, key_versions, reencryptions, seal_slots, secrets, tenant_keks
+from guard.db.schema import index_keys, key_tombstones, key_versions, reencryptions, seal_slots, secrets, tenant_keks
 from guard.vault.versions import State
 from guard.wire.vault import KeyView, ReencryptionView, VersionView
 
@@ -48,6 +48,8 @@ class VersionRow:
     compromised: bool
     kek_version: int
     wrapped: bytes
+    created_us: int = 0
+    changed_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ def list_versions(tx: Tx, tenant: str | None = None, name: str | None = None) ->
             bool(row.compromised),
             row.kek_version,
             row.wrapped,
+            row.created_us,
+            row.changed_us,
         )
         for row in tx.execute(wanted.order_by(key_versions.c.tenant, key_versions.c.name, key_versions.c.version))
     ]
@@ -167,7 +171,7 @@ def list_versions(tx: Tx, tenant: str | None = None, name: str | None = None) ->
 def taken_key_ids(tx: Tx) -> set[bytes]:
     """Ids of live key versions and of tombstones; an id is never used again."""
     return set(tx.execute(select(key_versions.c.key_id)).scalars()) | set(
-        tx.execute(select(tenant_keks.c.key_id)).scalars()
+        tx.execute(select(tenant_keks.c.key_id).union(select(key_tombstones.c.key_id))).scalars()
     )
 
 
@@ -208,6 +212,9 @@ def list_index_keys(tx: Tx, tenant: str | None = None) -> list[IndexRow]:
 
 # re-encryption jobs
 
+TURNING = ("planned", "running", "verifying")
+"""States of a job in which the worker has something to do."""
+
 
 def add_job(tx: Tx, tenant: str, view: ReencryptionView) -> None:
     """Insert a job."""
@@ -225,10 +232,12 @@ def list_jobs(tx: Tx, tenant: str) -> list[ReencryptionView]:
     return _jobs(tx, tenant, ())
 
 
-def running_jobs(tx: Tx) -> list[tuple[str, str]]:
-    """(tenant, job) of every running job."""
-    wanted = select(reencryptions.c.tenant, reencryptions.c.id).where(reencryptions.c.state == "running")
-    return [(row.tenant, row.id) for row in tx.execute(wanted.order_by(reencryptions.c.created_us))]
+def open_jobs(tx: Tx) -> list[tuple[str, ReencryptionView]]:
+    """Tenant and job of everything that runs or waits for its turn."""
+    wanted = select(reencryptions.c.tenant, reencryptions.c.id).where(reencryptions.c.state.in_(TURNING))
+    rows = tx.execute(wanted.order_by(reencryptions.c.created_us)).all()
+    found = [(row.tenant, find_job(tx, row.tenant, row.id)) for row in rows]
+    return [(tenant, view) for tenant, view in found if view is not None]
 
 
 def update_job(tx: Tx, tenant: str, view: ReencryptionView) -> None:
@@ -237,10 +246,20 @@ def update_job(tx: Tx, tenant: str, view: ReencryptionView) -> None:
     tx.execute(update(reencryptions).where(here).values(**view.model_dump(exclude={"job"})))
 
 
+def cursor_of(tx: Tx, job: str) -> str:
+    """Where a dry run stands; a job that changes rows keeps that in the database of the rows."""
+    return str(tx.execute(select(reencryptions.c.cursor).where(reencryptions.c.id == job)).scalar() or "")
+
+
+def set_cursor(tx: Tx, job: str, cursor: str) -> None:
+    """Store where a dry run stands."""
+    tx.execute(update(reencryptions).where(reencryptions.c.id == job).values(cursor=cursor))
+
+
 def _jobs(tx: Tx, tenant: str, conditions: Sequence[object]) -> list[ReencryptionView]:
     wanted = select(reencryptions).where(reencryptions.c.tenant == tenant, *conditions)  # type: ignore[arg-type]
     names = set(ReencryptionView.model_fields) - {"job"}
     return [
-        ReencryptionView(job=row["id"], **{name: row[name] for name in names})
+        ReencryptionView(job=row["id"], **{name: row[name] for name in names} | {"dry_run": bool(row["dry_run"])})
         for row in tx.execute(wanted.order_by(reencryptions.c.created_us.desc())).mappings()
     ]

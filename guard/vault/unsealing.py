@@ -98,15 +98,23 @@ class Hierarchy:
         return Secret(unwrap(self._seal.expose(), place, row.wrapped), f"KEK of {row.tenant}")
 
     def new_version(
-        self, tx: Tx, kek: tuple[KekRow, Secret], name: str, version: int, suite: suites.Suite, now_us: int
+        self,
+        tx: Tx,
+        kek: tuple[KekRow, Secret],
+        name: str,
+        version: int,
+        suite: suites.Suite,
+        now_us: int,
+        state: State = State.ACTIVE,
     ) -> KeyVersion:
-        """Make and store an active version of a key; the caller retires its predecessor."""
+        """Make and store a version of a key; the caller takes its predecessor out of use."""
         row, secret = kek
         key_id = new_key_id(self._random(ID_CANDIDATES), store.taken_key_ids(tx))
         material = self._random(suite.key_bytes)
         place = _version_place(row, suite, key_id, version)
         wrapped = wrap(secret.expose(), place, material)
-        stored = VersionRow(key_id, row.tenant, name, version, suite.name, State.ACTIVE, False, row.version, wrapped)
+        times = (now_us, now_us)
+        stored = VersionRow(key_id, row.tenant, name, version, suite.name, state, False, row.version, wrapped, *times)
         store.add_version(tx, stored, now_us)
         return _key_version(stored, suite, material)
 
@@ -158,5 +166,14 @@ def _version_place(kek: KekRow, suite: suites.Suite, key_id: bytes, version: int
 def _key_version(row: VersionRow, suite: suites.Suite, material: bytes | bytearray) -> KeyVersion:
     secret = Secret(material, f"{row.name} version {row.version}")
     return KeyVersion(
-        row.key_id, row.name, row.tenant, row.version, row.state, suite.id, secret, compromised=row.compromised
+        row.key_id,
+        row.name,
+        row.tenant,
+        row.version,
+        row.state,
+        suite.id,
+        secret,
+        compromised=row.compromised,
+        created_us=row.created_us,
+        changed_us=row.changed_us,
     )

@@ -9,8 +9,10 @@ from guard.db.engine import Tx
 from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
 from guard.vault import batches, store
 from guard.vault.formats import FormatSealer
+from guard.vault.key_life import KeyLife
 from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
+from guard.vault.queue import Queue
 from guard.vault.sealing import Sealer
 from guard.vault.suites import Random
 from guard.vault.unsealing import Hierarchy
@@ -26,16 +28,18 @@ class Vault:
         self._random = random
         self.policies = policies
         self.keyring = Keyring()
-        self.running: dict[str, str] = {}  # job -> tenant
+        self.jobs = Queue()
+        self.life = KeyLife()
         self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
-        self._later: Mapping[str, int] = {}
         self._sealers: dict[tuple[str, str], tuple[Keyring, Sealer | FormatSealer, int]] = {}
 
     def load(self, tx: Tx) -> None:
         """Open every key of the store, and remember which jobs run."""
         versions, index_keys = self.hierarchy.open_all(tx)
-        self.keyring = Keyring(versions, index_keys)
-        self.running = {job: tenant for tenant, job in store.running_jobs(tx)}
+        self.life.load(tx)
+        self.keyring = Keyring([*versions, *self.life.destroyed(tx)], index_keys)
+        for tenant, view in store.open_jobs(tx):
+            self.jobs.put(tenant, view)
         wanted = {("key", name) for policy in self.policies.values() for name in policy.keys}
         wanted |= {("index", one.key_name) for policy in self.policies.values() for one in policy.indexes}
         held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
@@ -104,18 +108,6 @@ class Vault:
         for one in self.keyring.materials():
             one.wipe()
 
-    def postpone(self, job: str, until_us: int) -> None:
-        """A job's source refused; try again then."""
-        self._later = {**self._later, job: until_us}
-
-    def start(self, job: str, tenant: str) -> None:
-        """A job runs from now on."""
-        self.running = {**self.running, job: tenant}
-
-    def stop(self, job: str) -> None:
-        """A job runs no more."""
-        self.running = {other: tenant for other, tenant in self.running.items() if other != job}
-
-    def due(self, now_us: int) -> list[tuple[str, Mapping[str, str]]]:
-        """(tenant, request) of every running job, for the worker."""
-        return [(tenant, {"job": job}) for job, tenant in self.running.items() if self._later.get(job, 0) <= now_us]
+    def due(self, now_us: int) -> list[tuple[str, Mapping[str, object]]]:
+        """(tenant, request) of every re-encryption job whose turn it is, for the worker."""
+        return self.jobs.due(now_us)

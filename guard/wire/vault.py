@@ -151,6 +151,50 @@ class ComputedIndexes(Model):
     results: list[IndexedItem]
 
 
+class Reencrypt(Model):
+    """Sealed values to seal anew under the newest key version, 1 to 1000; answered in order."""
+
+    items: Annotated[list[OpenItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class SearchItem(TypedDict):
+    """A value to search a column for; *index* may be left out where the field is deterministic or has one index."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    field: FieldName
+    value: Annotated[str, Field(max_length=4096)]
+    index: NotRequired[Name]
+
+
+class SealedForm(TypedDict):
+    """What a value looks like in a deterministic column under one version of its key."""
+
+    version: int
+    text: str
+
+
+class FoundItem(TypedDict):
+    """Tokens of an index or texts of a deterministic column, newest version first, or the problem."""
+
+    index: NotRequired[str]
+    tokens: NotRequired[list[IndexToken]]
+    sealed: NotRequired[list[SealedForm]]
+    problem: NotRequired[ItemProblem]
+
+
+class Search(Model):
+    """Values to search for, 1 to 1000, for one purpose; answered in order."""
+
+    purpose: Purpose
+    items: Annotated[list[SearchItem], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class Found(Model):
+    """What to look for in the columns, in the order of the request; a row that matches any of an item's is a hit."""
+
+    results: list[FoundItem]
+
+
 class ListFields(Model):
     """The field policies."""
 
@@ -190,6 +234,11 @@ class VersionView(Model):
     compromised: bool
     created_us: int
     changed_us: int
+    sealed: int = 0
+    opened_us: int | None = None
+    asked_by: str | None = None
+    approved_by: str | None = None
+    destroy_us: int | None = None
 
 
 class KeyView(Model):
@@ -209,11 +258,51 @@ class KeyList(Model):
     data: list[KeyView]
 
 
-class RetireVersion(Model):
-    """The key version to retire; refused while a value needs it."""
+class VersionList(Model):
+    """Versions of one key, newest first."""
+
+    data: list[VersionView]
+
+
+class CreateKey(Model):
+    """A key of a new name; *suite* is what it seals with, unless the field policy declares another."""
+
+    key: Name
+    suite: Literal["cbl256", "siv"] = "cbl256"
+
+
+class RotateKey(Model):
+    """A new version of a key; without *activate* it waits for its activation."""
+
+    key: Name
+    activate: bool = True
+
+
+class KeyVersion(Model):
+    """One version of a key."""
 
     key: Name
     version: Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+
+
+class DestroyVersion(KeyVersion):
+    """The retired version to destroy, and the days within which that can be taken back after its approval."""
+
+    days: Annotated[int, Field(ge=7, le=30)] = 30
+
+
+class StoreUses(Model):
+    """Store what was counted of the uses of key versions."""
+
+
+class OpenCompromised(Model):
+    """Values under a compromised version of this key are about to be opened."""
+
+    key: Name
+
+
+class Done(Model):
+    """It was done."""
 
 
 class CreateKeyring(Model):
@@ -228,10 +317,17 @@ class KeyringView(Model):
 
 
 class CreateReencryption(Model):
-    """Re-encrypt one field of a configured source under the newest key version."""
+    """Re-encrypt one field of a configured source under the newest key version.
+
+    A *dry_run* opens and seals every value and changes none. Jobs of one table run one after the other, those of a
+    higher *priority* first.
+    """
 
     source: Name
     field: FieldName
+    rows_per_second: Annotated[int, Field(ge=0, le=1_000_000, description="0: as fast as it goes.")] = 0
+    dry_run: bool = False
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
 
 
 class ReencryptionId(Model):
@@ -241,24 +337,29 @@ class ReencryptionId(Model):
 
 
 class StepReencryption(Model):
-    """Do the next batch of a job."""
+    """Do the next batches of a job, each in a transaction of its own."""
 
     job: Identifier
     rows: Annotated[int, Field(ge=1, le=5000)] = 500
+    batches: Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class ReencryptionView(Model):
-    """A job. `state` is running, paused, done or failed; counts are rows."""
+    """A job. Counts are rows; those examined, skipped and failed are of the last pass, those changed of all."""
 
     job: str
     source: str
     field: str
-    state: Literal["running", "paused", "done", "failed"]
+    state: Literal["planned", "running", "paused", "verifying", "done", "failed", "cancelled"]
     examined: int
     changed: int
     skipped: int
     failed: int
     total: int
+    priority: int
+    rows_per_second: int
+    dry_run: bool
+    passes: int
     detail: str
     created_by: str
     created_us: int
@@ -279,6 +380,7 @@ class RunCensus(Model):
     """Count sealed values by key version in the tenant's sources."""
 
     field: FieldName | Literal[""] = ""
+    unowned: bool = False
 
 
 class CensusRow(Model):
@@ -298,3 +400,4 @@ class Census(Model):
     """The census over all registered columns."""
 
     data: list[CensusRow]
+    unowned: list[CensusRow] = Field(default_factory=list)

@@ -33,13 +33,18 @@ PLATFORM = {
     "tenants.list",
 }
 """Operations whose example is called in the platform's own tenant."""
-MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.ingest": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
+MADE_UP = dict.fromkeys(("fields.decrypt", "fields.ingest", "fields.mask", "fields.reencrypt"), "GRD-CRYPT-002")
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
     "prunes.approve": "GRD-AUDIT-020",  # under the holds of the fixture
     "prunes.request": "GRD-AUDIT-020",  # as above
     "exports.cancel": "GRD-STORE-410",  # the export of the fixture is ready
+    "keys.activate": "GRD-KEY-001",  # version 1 was active from the beginning
+    "keys.approve_destroy": "GRD-KEY-001",  # this and the next three: it is not retired
+    "keys.cancel_destroy": "GRD-KEY-001",
+    "keys.destroy": "GRD-KEY-001",
+    "keys.restore": "GRD-KEY-001",
     "plans.lint": "GRD-RUNBOOK-001",  # a plan of one line has no steps
     "receipts.verify": "GRD-CONF-002",  # too short for a receipt
     "reencryptions.create": "GRD-STORE-409",  # the job of the fixture works on this column
@@ -98,6 +103,9 @@ def parameters(api):
 @pytest.fixture
 def fresh(api, parameters):
     """Ids of things that nothing has used up yet: what another test may have removed is made again."""
+    job = api("POST", "/api/v1/reencryptions", {"source": "customers", "field": "customers.email"})
+    if job.status == 200:  # else the job of before is still there
+        parameters["job"] = job.json["job"]
     made = dict(parameters)
     made["decision"] = api("POST", "/api/v1/decisions", {"value": "192.0.2.10"}).json["id"]
     made["grant"] = api("POST", "/api/v1/grants", {"member": "user:local|cy", "role": "role:support"}).json["id"]

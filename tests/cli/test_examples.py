@@ -146,7 +146,36 @@ def received(client, _):
     return {"AQGgxFBsAH9ih_I8CoP...": kept[0]}
 
 
+def retired(client, _place) -> int:
+    """A version of a key that was retired; the key of identity numbers has no other use here."""
+    versions = client.keys.rotate(key="customers.identity_number")["versions"]
+    number = next(one["version"] for one in versions if one["state"] == "decrypt_only")
+    client.keys.retire(key="customers.identity_number", version=number)
+    return number
+
+
+def to_destroy(client, place) -> dict[str, str]:
+    return {"customers.email 1": f"customers.identity_number {retired(client, place)}"}
+
+
+def prepared_version(client, _place) -> dict[str, str]:
+    made = client.keys.rotate(key="customers.phone", activate=False)["versions"][0]["version"]
+    return {"customers.email 2": f"customers.phone {made}"}
+
+
+def sealed_lines(client, place) -> dict[str, str]:
+    sealed = client.encrypt("customers.email", "ana@example.org", row="17")
+    (place / "sealed.jsonl").write_text(f'{{"field": "customers.email", "row": "17", "sealed": "{sealed}"}}\n')
+    return {}
+
+
 PREPARE = {
+    "fields reencrypt": sealed_lines,
+    "keys activate": prepared_version,
+    "keys cancel": running_job,
+    "keys destroy": to_destroy,
+    "keys restore": to_destroy,
+    "keys compromise": lambda client, _: {"customers.email": "customers.phone"},
     "audit receipt": received,
     "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
     "keys pause": running_job,

@@ -24,6 +24,9 @@ LOOPS = {
     "erasures.step",
     "exports.step",
     "intents.sweep",
+    "key_uses.store",
+    "keys.expire",
+    "keys.rotate",
     "log.archive",
     "prunes.sweep",
     "reencryptions.step",
@@ -77,7 +80,7 @@ def test_each_call_is_recorded_as_guard_s_own_in_the_tenant_of_the_thing(made, w
 
 def test_what_is_not_allowed_to_guard_s_own_loops_is_refused_and_the_beat_goes_on(made, worker):
     with structlog.testing.capture_logs() as logs:
-        assert worker.beat("keys.rotate", due({"key": "customers.email"}, {"key": "customers.email"})) == 0
+        assert worker.beat("keys.read", due({"key": "customers.email"}, {"key": "customers.email"})) == 0
     assert [(line["event"], line["code"]) for line in logs] == [("loop_refused", "GRD-AUTHZ-001")] * 2
 
 

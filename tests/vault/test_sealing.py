@@ -233,7 +233,7 @@ def test_states_are_obeyed(state, compromised, seals, opens, opens_granted, make
             return
         with pytest.raises(KeyStateConflict, match=f"is {state.value}") as caught:
             use()
-        assert caught.value.extra == {"key": "users.email", "version": 1, "state": state.value}
+        assert caught.value.extra == {"key": "users.email", "version": 1, "state": state.value, "changed_us": 0}
 
     check(seals, lambda: seal_text(key, CELL, PLAINTEXT))
     check(opens, lambda: open_text(key, CELL, text))

@@ -161,14 +161,14 @@ def test_one_job_per_column_at_a_time_also_while_it_is_paused(shop, table):
         create(shop)
     shop.call("keys", "reencryptions.resume", job=job)
     shop.finish(job)
-    assert create(shop).state == "running"
+    assert create(shop).state == "planned"
 
 
 def test_jobs_are_listed_newest_first_and_are_the_tenants_own(shop, table):
     shop.run_job()
     second = create(shop, PHONE)
     listed = shop.call("keys", "reencryptions.list").data
-    assert [(one.field, one.state) for one in listed] == [(PHONE, "running"), (EMAIL, "done")]
+    assert [(one.field, one.state) for one in listed] == [(PHONE, "planned"), (EMAIL, "done")]
     other = Shop(shop.world, "globex")
     assert other.call("keys", "reencryptions.list").data == []
     for name in ("read", "pause", "resume"):
@@ -206,10 +206,8 @@ def test_the_record_of_a_batch_counts_and_holds_no_value(shop, table):
     shop.rotate()
     shop.run_job()
     made = shop.world.records("acme", action="reencryptions.step")
-    assert [(one.phase, one.status, one.actor) for one in made] == [
-        ("outcome", "ok", "system:worker"),
-        ("intent", "ok", "system:worker"),
-    ]
+    batch_and_look_back = [("outcome", "ok", "system:worker"), ("intent", "ok", "system:worker")] * 2
+    assert [(one.phase, one.status, one.actor) for one in made] == batch_and_look_back
 
 
 def test_values_sealed_with_a_number_for_their_row_are_sealed_anew_with_that_number(shop, table):
@@ -307,7 +305,7 @@ def test_a_job_goes_on_after_its_table_was_missing(tmp_path):
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 shop.step(job)
-        assert shop.call("keys", "reencryptions.read", job=job).state == "running"
+        assert shop.call("keys", "reencryptions.read", job=job).state == "planned"
         table = Table(path)
         table.fill(shop, NAMES[:3])
         shop.rotate()

@@ -108,7 +108,7 @@ def rotate(stage: Stage) -> str:
         admin.call("reencryptions.pause", job=job)
         paused = admin.call("reencryptions.read", job=job)
         admin.call("reencryptions.resume", job=job)
-        until("the job to end", 30, lambda: admin.call("reencryptions.read", job=job)["state"] != "running")
+        until("the job to end", 30, lambda: admin.call("reencryptions.read", job=job)["state"] in {"done", "failed"})
         done = admin.call("reencryptions.read", job=job)
     check(done["state"] == "done" and done["failed"] == 0, f"every value re-encrypted, got state {done['state']}")
     census = {row["version"]: row["count"] for row in admin.call("censuses.run", field="customers.email")["data"]}

@@ -107,7 +107,8 @@ class Stage:
     def write_settings(self) -> None:
         """The configuration a customer would write: sources and the addresses that are never banned."""
         self.home.mkdir(mode=0o700, parents=True)
-        lines = [f"never_ban = {json.dumps([NEVER_BAN])}", ""]
+        # The demo reads all the time and retires a version within seconds.
+        lines = [f"never_ban = {json.dumps([NEVER_BAN])}", "quiet_hours = 0", ""]
         for tenant, customers in self.customers.items():
             lines += [
                 "[[sources]]",

@@ -1,0 +1,186 @@
+"""The work of a re-encryption job: batches, each verified before it replaces anything, then a look back.
+
+Law: open, seal under the newest version, open again and compare, then compare-and-swap; what does not open again is
+never written, and ends the job. Rows that are new already are known by their header and skipped, so a lost checkpoint
+costs time and never correctness. A job is done when a count of the column finds nothing left, not when it came to the
+end: what was written behind its cursor under an older version is sealed anew in another pass.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from guard.catalogue import Context
+from guard.errors import DoesNotOpen, InvalidContext, InvalidEnvelope, KeyStateConflict, NotFound, SealUnsound
+from guard.settings import Source
+from guard.vault import batches, suites
+from guard.vault.context import Value
+from guard.vault.envelope import header_of
+from guard.vault.keys import KeyVersion
+from guard.vault.policy import FieldPolicy
+from guard.vault.sealing import open_text, seal_text
+from guard.vault.source_store import Cell, Occupied, Opened, Progress, Sources
+from guard.vault.vault import Vault
+from guard.wire.vault import ReencryptionView
+
+MAX_PASSES = 8  # a writer that still seals under an old version after so many holds an old keyring
+UNREADABLE = (DoesNotOpen, InvalidEnvelope, InvalidContext, NotFound, KeyStateConflict, Occupied)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a job works on."""
+
+    ctx: Context
+    source: Source
+    policy: FieldPolicy
+    dry_run: bool
+
+    @property
+    def name(self) -> str:
+        """The column in its table."""
+        return next(column for column, field in self.source.columns.items() if field == self.policy.name)
+
+    @property
+    def newest(self) -> KeyVersion:
+        """What values are sealed with now."""
+        return self.ctx.part(Vault).keyring.active(self.ctx.tenant, self.policy.key)
+
+
+def advance(column: Column, view: ReencryptionView, kept: str, rows: int) -> tuple[ReencryptionView, str, int]:
+    """Do one batch; the job as it stands after it, what a dry run has to keep of it, and how many rows it saw.
+
+    Raises:
+        SealUnsound: a fresh value did not open again; the whole batch is taken back.
+        StoreUnavailable: the source does not answer.
+    """
+    with column.ctx.part(Sources).open(column.source) as opened:
+        before = _progress(kept) if column.dry_run else opened.progress(view.job)
+        cells = opened.cells(column.name, before.cursor, rows)
+        after = _batch(column, opened, before, cells)
+        if not column.dry_run:
+            opened.checkpoint(view.job, after)
+        total = opened.count()
+    state, detail = "running", ""
+    if len(cells) < rows:
+        state = "verifying"
+        if column.dry_run:
+            state, detail = "done", f"Nothing was changed; {after.changed} values would be sealed anew."
+    told = {"state": state, "detail": detail, "total": total} | _counts(after)
+    return view.model_copy(update=told), after.text() if column.dry_run else "", len(cells)
+
+
+def look_back(column: Column, view: ReencryptionView) -> ReencryptionView:
+    """Count what older versions still seal in the column: the job is done, has failed, or makes another pass."""
+    with column.ctx.part(Sources).open(column.source) as opened:
+        behind = _behind(column, opened.headers(column.name))
+        if behind > view.failed and view.passes < MAX_PASSES:
+            again = Progress(changed=view.changed)
+            opened.checkpoint(view.job, again)
+            return view.model_copy(update={"state": "running", "passes": view.passes + 1} | _counts(again))
+    if view.failed:
+        detail = f"{view.failed} values did not open in their row; they are unchanged."
+    elif behind:
+        detail = f"{behind} values were sealed under an older version meanwhile, pass after pass; find who does that."
+    else:
+        return view.model_copy(update={"state": "done", "detail": ""})
+    return view.model_copy(update={"state": "failed", "detail": detail})
+
+
+def _behind(column: Column, heads: list[tuple[str, int]]) -> int:
+    newest, ring = column.newest, column.ctx.part(Vault).keyring
+    older = {(one.key_id, one.version) for one in ring if (one.tenant, one.name) == (newest.tenant, newest.name)}
+    older.discard((newest.key_id, newest.version))
+    behind = 0
+    for head, count in heads:
+        try:
+            header = header_of(head)
+        except InvalidEnvelope:
+            continue
+        behind += count if (header.key_id, header.key_version) in older else 0
+    return behind
+
+
+def _batch(column: Column, opened: Opened, before: Progress, cells: list[Cell]) -> Progress:
+    newest = column.newest
+    changed, skipped, failed = before.changed, before.skipped, before.failed
+    for cell in cells:
+        try:
+            if _swap(column, opened, newest, cell):
+                changed += 1
+            else:
+                skipped += 1
+        except UNREADABLE:
+            failed += 1
+    cursor = json.dumps(cells[-1].key) if cells else before.cursor
+    return Progress(cursor, before.examined + len(cells), changed, skipped, failed)
+
+
+def _swap(column: Column, opened: Opened, newest: KeyVersion, cell: Cell) -> bool:
+    if column.dry_run:
+        return resealed(column, newest, cell, cell.value) is not None
+    return opened.swap(column.name, cell, lambda value: resealed(column, newest, cell, value))
+
+
+def resealed(column: Column, newest: KeyVersion, cell: Cell, value: str) -> str | None:
+    """*value* under the newest version, opened again and compared; None where it is under that already.
+
+    Raises:
+        SealUnsound: it does not open again to the same bytes.
+        DoesNotOpen, InvalidEnvelope, NotFound, KeyStateConflict: the old value does not open.
+    """
+    policy = column.policy
+    header = header_of(value)
+    if (header.key_id, header.key_version) == (newest.key_id, newest.version):
+        return None
+    old = column.ctx.part(Vault).keyring.find(newest.tenant, header.key_id, header.key_version)
+    if old.name != policy.key:
+        raise DoesNotOpen(suites.DOES_NOT_OPEN)
+    context, plaintext = _opened(old, policy, cell, value)
+    fresh = seal_text(
+        newest,
+        context,
+        plaintext,
+        portable=policy.portable,
+        pad_step=policy.pad_step,
+        random=column.ctx.random,
+    )
+    prove(newest, context, plaintext, fresh)
+    return fresh
+
+
+def prove(newest: KeyVersion, context: dict[str, Value], plaintext: bytes, fresh: str) -> None:
+    """Open what was sealed just now, before it replaces anything.
+
+    Raises:
+        SealUnsound: it does not open again to the same bytes.
+    """
+    try:
+        same = open_text(newest, context, fresh) == plaintext
+    except (DoesNotOpen, InvalidEnvelope):
+        same = False
+    if not same:
+        raise SealUnsound(
+            "A value that was sealed anew did not open again, so it was not written and the job stopped; "
+            "check this machine's memory and processor before you start another."
+        )
+
+
+def _opened(old: KeyVersion, policy: FieldPolicy, cell: Cell, value: str) -> tuple[dict[str, Value], bytes]:
+    """A value and the context that it opens in: callers name a row by its text, or by its number."""
+    context = batches.shared(old.tenant, policy) | ({"row": cell.row} if policy.bind else {})
+    try:
+        return context, open_text(old, context, value, compromised_granted=True)
+    except DoesNotOpen:
+        if not policy.bind or type(cell.key) is not int:
+            raise
+        context["row"] = cell.key
+        return context, open_text(old, context, value, compromised_granted=True)
+
+
+def _progress(kept: str) -> Progress:
+    return Progress(**json.loads(kept)) if kept else Progress()
+
+
+def _counts(progress: Progress) -> dict[str, Any]:
+    return {name: getattr(progress, name) for name in ("examined", "changed", "skipped", "failed")}
