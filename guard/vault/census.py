@@ -1,24 +1,24 @@
 """The census: how many values each key version still seals, counted in the registered columns themselves.
 
 Law: it looks at every source and at each of its replicas, and in their databases at every other column too: a sealed
-value that no field policy owns still needs its key.
+value that no field policy owns still needs its key. Values under the keys of persons are one number a column: there are
+as many keys as persons, and none of them is ever retired.
 """
 
 from guard.catalogue import Context, Effect, operation
-from guard.errors import (
-    InvalidEnvelope,
-)
+from guard.errors import InvalidEnvelope
 from guard.settings import Source
-from guard.vault.envelope import header_of
+from guard.vault.envelope import FLAG_SUBJECT_KEY, header_of
 from guard.vault.keys import KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.source_store import Sources
-from guard.vault.stranger_store import strangers
+from guard.vault.stranger_store import OF_PERSONS, Header, strangers
 from guard.vault.vault import Vault
 from guard.vault.versions import State
 from guard.wire import vault as wire
 
-NOT_SEALED = 0
+NOT_SEALED: Header = (b"", 0)
+SAID = {NOT_SEALED: "not sealed", OF_PERSONS: "under keys of persons"}
 
 
 @operation(
@@ -70,7 +70,7 @@ def unowned(ctx: Context) -> list[wire.CensusRow]:
             for header, count in sorted(heads.items()):
                 if (table, column) in declared and header not in keys:
                     continue  # another tenant's column: its values are not this tenant's to count
-                state = keys.get(header, "unknown")
+                state = keys.get(header, SAID.get(header, "unknown"))
                 names = {"source": source.name, "table": table, "column": column, "field": ""}
                 rows.append(
                     wire.CensusRow(**names, key_id=header[0].hex(), version=header[1], state=state, count=count)
@@ -81,19 +81,12 @@ def unowned(ctx: Context) -> list[wire.CensusRow]:
 def _rows(
     source: Source, column: str, policy: FieldPolicy, heads: list[tuple[str, int]], keys: list[KeyVersion]
 ) -> list[wire.CensusRow]:
-    named = {str(one.version): (one.key_id, one.version) for one in keys if policy.format and one.name == policy.key}
     states = {(one.key_id, one.version): one.state.value for one in keys}
     alive = (one for one in keys if one.state is not State.DESTROYED)
-    counts = {(one.key_id, one.version): 0 for one in alive if one.name == policy.key}
+    counts = {(one.key_id, one.version): 0 for one in alive if policy.sealed_by(one.name)}
+    companions = {str(one.version): (one.key_id, one.version) for one in keys if one.name == policy.key}
     for head, count in heads:
-        try:
-            if head in named:  # no header begins with a digit
-                counts[named[head]] += count
-                continue
-            header = header_of(head)
-            place = (header.key_id, header.key_version)
-        except InvalidEnvelope:
-            place = (b"", NOT_SEALED)
+        place = companions.get(head) or _place(head)  # no header is a number
         counts[place] = counts.get(place, 0) + count
     return [
         wire.CensusRow(
@@ -103,8 +96,16 @@ def _rows(
             field=policy.name,
             key_id=key_id.hex(),
             version=version,
-            state=states.get((key_id, version), "not sealed" if version == NOT_SEALED else "unknown"),
+            state=states.get((key_id, version), SAID.get((key_id, version), "unknown")),
             count=count,
         )
         for (key_id, version), count in sorted(counts.items())
     ]
+
+
+def _place(head: str) -> Header:
+    try:
+        header = header_of(head)
+    except InvalidEnvelope:
+        return NOT_SEALED
+    return OF_PERSONS if header.flags & FLAG_SUBJECT_KEY else (header.key_id, header.key_version)

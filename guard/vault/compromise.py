@@ -93,7 +93,7 @@ def _reseal(ctx: Context, key: str, worker: Actor) -> tuple[int, int]:
     policies = ctx.part(Vault).policies
     for source in ctx.part(Sources).of_tenant(ctx.tenant):
         for field in dict.fromkeys(source.columns.values()):
-            if field not in policies or policies[field].key != key:
+            if field not in policies or not policies[field].sealed_by(key):
                 continue
             try:
                 wanted = {"source": source.name, "field": field, "priority": FIRST}

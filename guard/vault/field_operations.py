@@ -7,12 +7,9 @@ the answer could serve as a dictionary.
 from typing import Any
 
 from guard.catalogue import Context, Effect, operation
-from guard.errors import DoesNotOpen, GuardError, InvalidRequest
-from guard.vault import batches, suites
-from guard.vault.envelope import header_of
+from guard.errors import GuardError, InvalidRequest
+from guard.vault import batches, renewing
 from guard.vault.policy import FieldPolicy
-from guard.vault.resealing import prove
-from guard.vault.sealing import open_text, seal_text
 from guard.vault.variants import variants
 from guard.vault.vault import Vault
 from guard.wire import vault as wire
@@ -40,13 +37,9 @@ def _sought(request: wire.Search) -> tuple[str, ...]:
 )
 def reencrypt(ctx: Context, request: wire.Reencrypt) -> dict[str, Any]:
     """Seal values anew under the newest version and show none; each is opened again before it is answered."""
-    vault = ctx.part(Vault)
-    results: batches.Results = []
-    for item in request.items:
-        try:
-            results.append(_one(ctx, vault.policy(item["field"]), item))
-        except GuardError as error:
-            results.append({"problem": batches.problem(error)})
+    results: batches.Results = [{}] * len(request.items)
+    for field, places in batches.by_field(request.items).items():
+        renewing.renew(ctx, ctx.part(Vault).policy(field), request.items, results, places)
     ctx.note(**batches.summary(results))
     return {"results": results}
 
@@ -86,21 +79,3 @@ def _forms(ctx: Context, policy: FieldPolicy, item: wire.SearchItem) -> dict[str
         raise InvalidRequest(f"Expected an index of {policy.name}, got {name or 'none'}; see guard fields list.")
     tokens = index.tokens(vault.keyring.index_keys(ctx.tenant, index.key_name), item["value"])
     return {"index": index.name, "tokens": [{"version": version, "token": token.hex()} for version, token in tokens]}
-
-
-def _one(ctx: Context, policy: FieldPolicy, item: wire.OpenItem) -> dict[str, Any]:
-    vault, text = ctx.part(Vault), item["ciphertext"]
-    header = header_of(text)
-    old = vault.keyring.find(ctx.tenant, header.key_id, header.key_version)
-    if old.name != policy.key:
-        raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    names = batches.binding(policy)
-    varying = dict(zip(names, batches.varying(names, item["context"]), strict=True))
-    cell = batches.shared(ctx.tenant, policy) | varying
-    plaintext = open_text(old, cell, text, compromised_granted=True)
-    newest = vault.keyring.active(ctx.tenant, policy.key)
-    if old == newest:
-        return {"ciphertext": text, "key_version": newest.version}
-    fresh = seal_text(newest, cell, plaintext, portable=policy.portable, pad_step=policy.pad_step, random=ctx.random)
-    prove(newest, cell, plaintext, fresh)
-    return {"ciphertext": fresh, "key_version": newest.version}

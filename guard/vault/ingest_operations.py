@@ -8,8 +8,10 @@ from typing import Any
 
 from guard.catalogue import Context, Effect, operation
 from guard.errors import InvalidRequest
-from guard.vault import batches, hpke
+from guard.vault import batches, hpke, keyed
+from guard.vault.envelope import header_of
 from guard.vault.operations import STORE, digest
+from guard.vault.policy import FieldPolicy
 from guard.vault.vault import Vault
 from guard.wire import ingest as wire
 
@@ -64,8 +66,22 @@ def ingest(ctx: Context, request: wire.Ingest) -> wire.Ingested:
     results: list[dict[str, Any]] = [{}] * len(request.items)
     for field, places in batches.by_field(request.items).items():
         policy = vault.policy(field)
-        sealer, version = vault.sealer(ctx.tenant, policy)
-        for at in places:
-            results[at] = batches.reseal(vault.keyring, ctx.tenant, policy, sealer, version, request.items[at])
+        if policy.keyed_by_subject:
+            keyed.reseal(ctx, policy, request.items, results, places)
+        else:
+            _under_the_fields_key(ctx, policy, request, results, places)
+        taken = [header_of(request.items[at]["ciphertext"]) for at in places if "problem" not in results[at]]
+        for opened in {header.key_version for header in taken}:  # services may still seal under this public key
+            vault.life.uses.open((ctx.tenant, policy.ingest_key, opened), ctx.now_us)
     ctx.note(**batches.summary(results), sealed=digest(result.get("ciphertext", "") for result in results))
     return wire.Ingested.model_validate({"results": results})
+
+
+def _under_the_fields_key(
+    ctx: Context, policy: FieldPolicy, request: wire.Ingest, results: batches.Results, places: list[int]
+) -> None:
+    vault = ctx.part(Vault)
+    sealer, version = vault.sealer(ctx.tenant, policy)
+    for at in places:
+        results[at] = batches.reseal(vault.keyring, ctx.tenant, policy, sealer, version, request.items[at])
+    vault.life.uses.seal((ctx.tenant, policy.key, version), sum("problem" not in results[at] for at in places))

@@ -82,15 +82,8 @@ def use(ctx: Context, policy: FieldPolicy) -> Iterator[Use]:
 
 def seal(ctx: Context, policy: FieldPolicy, items: Sequence[Item], results: Results, at: Sequence[int]) -> None:
     """Seal the items at the positions *at*, all of one field, into *results*."""
-    shared, names = batches.shared(ctx.tenant, policy), batches.binding(policy)
     with use(ctx, policy) as keys:
-        for subject, places in _by_subject(items, results, at).items():
-            try:
-                sealer = Sealer(keys.sealing(subject), shared, names, pad_step=policy.pad_step)
-            except GuardError as error:
-                for position in places:
-                    results[position] = {"problem": batches.problem(error)}
-                continue
+        for sealer, places in _sealers(ctx, policy, keys, _by_subject(items, results, at), results):
             batches.seal(sealer, VERSION, policy, items, results, places)
 
 
@@ -108,13 +101,48 @@ def unseal(
         return batches.unseal(keys, ctx.tenant, policy, items, results, at, show, grant)
 
 
+def reseal(ctx: Context, policy: FieldPolicy, items: Sequence[Item], results: Results, at: Sequence[int]) -> None:
+    """As `batches.reseal`, for values that come under the keys of the persons whom they are about."""
+    ring = ctx.part(Vault).keyring
+    with use(ctx, policy) as keys:
+        for sealer, places in _sealers(ctx, policy, keys, _by_subject(items, results, at), results):
+            for position in places:
+                results[position] = batches.reseal(ring, ctx.tenant, policy, sealer, VERSION, items[position])
+
+
+def _sealers(
+    ctx: Context, policy: FieldPolicy, keys: Use, groups: dict[str, list[int]], results: Results
+) -> Iterator[tuple[Sealer, list[int]]]:
+    """What seals the values of each person, and where they stand."""
+    shared, names = batches.shared(ctx.tenant, policy), batches.binding(policy)
+    for subject, places in groups.items():
+        try:
+            sealer = Sealer(keys.sealing(subject), shared, names, pad_step=policy.pad_step)
+        except GuardError as error:
+            for position in places:
+                results[position] = {"problem": batches.problem(error)}
+            continue
+        yield sealer, places
+
+
 def _by_subject(items: Sequence[Item], results: Results, at: Sequence[int]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for position in at:
-        subject = items[position]["context"].get(Bind.SUBJECT.value)
-        if type(subject) is str and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
-            groups.setdefault(subject, []).append(position)
+        try:
+            subject = person(items[position]["context"].get(Bind.SUBJECT.value))
+        except GuardError as error:
+            results[position] = {"problem": batches.problem(error)}
         else:
-            wrong = f"Expected the person's id as a text of 1-{MAX_SUBJECT_CHARACTERS} characters in 'subject'."
-            results[position] = {"problem": batches.problem(InvalidContext(wrong))}
+            groups.setdefault(subject, []).append(position)
     return groups
+
+
+def person(given: object) -> str:
+    """The id of the person whom a value is about.
+
+    Raises:
+        InvalidContext: it is none.
+    """
+    if type(given) is str and 0 < len(given) <= MAX_SUBJECT_CHARACTERS:
+        return given
+    raise InvalidContext(f"Expected the person's id as a text of 1-{MAX_SUBJECT_CHARACTERS} characters in 'subject'.")

@@ -87,10 +87,13 @@ class FieldPolicy:
     @property
     def keys(self) -> dict[str, suites.Suite]:
         """Every named key that this field needs, with its suite; values of a person are under the person's key."""
-        if self.keyed_by_subject:
-            return {}
-        found = {self.key: suites.FF1 if self.format else suites.suite(self.suite)}
+        own = {self.key: suites.FF1 if self.format else suites.suite(self.suite)}
+        found = {} if self.keyed_by_subject else own
         return found if self.ingest is None else found | {self.ingest_key: suites.INGEST[self.ingest]}
+
+    def sealed_by(self, key: str) -> bool:
+        """Whether a value of this column may stand under the named key: its own, or the one that others seal under."""
+        return key == self.key or (self.ingest is not None and key == self.ingest_key)
 
     @property
     def deterministic(self) -> bool:

@@ -46,6 +46,11 @@ class Column:
         """What values are sealed with now."""
         return self.ctx.part(Vault).keyring.active(self.ctx.tenant, self.policy.key)
 
+    def count(self, values: int) -> None:
+        """Add what was sealed to the uses of the newest version, by which it is replaced one day."""
+        newest = self.newest
+        self.ctx.part(Vault).life.uses.seal((newest.tenant, newest.name, newest.version), values)
+
 
 def advance(column: Column, view: ReencryptionView, kept: str, rows: int) -> tuple[ReencryptionView, str, int]:
     """Do one batch; the job as it stands after it, what a dry run has to keep of it, and how many rows it saw.
@@ -61,6 +66,8 @@ def advance(column: Column, view: ReencryptionView, kept: str, rows: int) -> tup
         if not column.dry_run:
             opened.checkpoint(view.job, after)
         total = opened.count()
+    if not column.dry_run:
+        column.count(after.changed - before.changed)
     state, detail = "running", ""
     if len(cells) < rows:
         state = "verifying"
@@ -89,7 +96,8 @@ def look_back(column: Column, view: ReencryptionView) -> ReencryptionView:
 
 def _behind(column: Column, heads: list[tuple[str, int]]) -> int:
     newest, ring = column.newest, column.ctx.part(Vault).keyring
-    older = {(one.key_id, one.version) for one in ring if (one.tenant, one.name) == (newest.tenant, newest.name)}
+    own = (one for one in ring if one.tenant == newest.tenant and column.policy.sealed_by(one.name))
+    older = {(one.key_id, one.version) for one in own}
     older.discard((newest.key_id, newest.version))
     behind = 0
     for head, count in heads:
@@ -134,7 +142,7 @@ def resealed(column: Column, newest: KeyVersion, cell: Cell, value: str) -> str 
     if (header.key_id, header.key_version) == (newest.key_id, newest.version):
         return None
     old = column.ctx.part(Vault).keyring.find(newest.tenant, header.key_id, header.key_version)
-    if old.name != policy.key:
+    if not policy.sealed_by(old.name):
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     context, plaintext = _opened(old, policy, cell, value)
     fresh = seal_text(
@@ -160,10 +168,15 @@ def prove(newest: KeyVersion, context: dict[str, Value], plaintext: bytes, fresh
     except (DoesNotOpen, InvalidEnvelope):
         same = False
     if not same:
-        raise SealUnsound(
-            "A value that was sealed anew did not open again, so it was not written and the job stopped; "
-            "check this machine's memory and processor before you start another."
-        )
+        raise unsound()
+
+
+def unsound() -> SealUnsound:
+    """The error of a value that did not open again."""
+    return SealUnsound(
+        "A value that was sealed anew did not open again, so it was not written and the job stopped; "
+        "check this machine's memory and processor before you start another."
+    )
 
 
 def _opened(old: KeyVersion, policy: FieldPolicy, cell: Cell, value: str) -> tuple[dict[str, Value], bytes]:

@@ -184,7 +184,7 @@ def refuse_used(ctx: Context, row: VersionRow) -> None:
         Conflict: no source is declared where there could be any, so nobody can tell.
     """
     counted = [one for one in census(ctx, "") if one.key_id == row.key_id.hex()]
-    declared = row.name in {policy.key for policy in ctx.part(Vault).policies.values()}
+    declared = any(policy.sealed_by(row.name) for policy in ctx.part(Vault).policies.values())
     if declared and not counted:
         raise Conflict(
             f"Expected a source that declares a column under {row.name}, got none, so nobody can tell whether values "

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    case,
     create_engine,
     event,
     exc,
@@ -30,7 +31,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from guard.errors import InvalidSetting, StoreUnavailable
 from guard.settings import Source
-from guard.vault.envelope import TEXT_HEADER_CHARACTERS
+from guard.vault.envelope import TEXT_HEADER_CHARACTERS, TEXT_PREFIX
 
 CHECKPOINTS = "guard_checkpoints"
 MAX_RETRIES = 3  # a row that changes under us this often is being written all the time; the next pass takes it
@@ -175,6 +176,9 @@ class Opened:
     def companions(self, column: str) -> list[tuple[str, int]]:
         """(key version, count) of every value of a column that keeps its format, from `<column>_kv` beside it.
 
+        Where nothing stands there, the first 26 characters of a sealed text stand for the version, and "" for any other
+        value: a column that keeps its format since lately still holds values with headers.
+
         Raises:
             InvalidSetting: there is no such column, so nobody can tell which version a value needs.
         """
@@ -183,10 +187,11 @@ class Opened:
             raise InvalidSetting(
                 f"Expected column {name} in {self._table.name}, which holds the key version of {column}; add it."
             )
-        version = column_clause(name, Integer)
-        wanted = select(version.label("version"), func.count().label("n")).select_from(self._table)
-        counted = wanted.where(self._table.c[column].is_not(None)).group_by(version)
-        return [(str(row.version), row.n) for row in self._connection.execute(counted)]
+        version, value = column_clause(name, Integer), self._table.c[column]
+        head = case((value.like(f"{TEXT_PREFIX}%"), func.substr(value, 1, TEXT_HEADER_CHARACTERS)), else_="")
+        wanted = select(version.label("version"), head.label("head"), func.count().label("n")).select_from(self._table)
+        counted = self._connection.execute(wanted.where(value.is_not(None)).group_by(version, head))
+        return [(row.head if row.version is None else str(row.version), row.n) for row in counted]
 
     def cells(self, column: str, cursor: str, limit: int) -> list[Cell]:
         """The next rows after *cursor* in primary-key order."""

@@ -8,6 +8,7 @@ what it may still open, and a text without a header opens under none.
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from sqlalchemy import (
     Column,
@@ -27,10 +28,13 @@ from sqlalchemy import cast as cast_to
 from sqlalchemy.sql.elements import ColumnElement
 
 from guard.errors import InvalidEnvelope
-from guard.vault.envelope import HEADER_BYTES, MAGIC, TEXT_HEADER_CHARACTERS, TEXT_PREFIX, header_of, parse_header
+from guard.vault import envelope
+from guard.vault.envelope import FLAG_SUBJECT_KEY, HEADER_BYTES, MAGIC, TEXT_HEADER_CHARACTERS, TEXT_PREFIX
 
 Place = tuple[str, str]
 Header = tuple[bytes, int]
+OF_PERSONS: Header = (b"", 1)
+"""Stands for the header of every value under a person's key: whose it is, is not told."""
 _PLAIN = (types.Integer, types.Numeric, types.Boolean, types.Date, types.DateTime, types.Time, types.Interval)
 _SEALED = re.compile(rf"{re.escape(TEXT_PREFIX)}[A-Za-z0-9_-]{{{TEXT_HEADER_CHARACTERS - len(TEXT_PREFIX)}}}")
 _BATCH = 1000  # rows in memory at a time
@@ -73,16 +77,16 @@ def _in_value(value: object) -> Iterator[Header]:
     if isinstance(value, bytes | memoryview):
         raw = bytes(value)
         if raw.startswith(MAGIC):
-            try:
-                header = parse_header(raw[:HEADER_BYTES])
-            except InvalidEnvelope:
-                return
-            yield header.key_id, header.key_version
+            with suppress(InvalidEnvelope):
+                yield _place(envelope.parse_header(raw[:HEADER_BYTES]))
             return
         value = raw.decode("latin-1")
     for head in _SEALED.findall(str(value)):
         try:
-            header = header_of(head)
+            yield _place(envelope.header_of(head))
         except InvalidEnvelope:
             continue
-        yield header.key_id, header.key_version
+
+
+def _place(header: envelope.Header) -> Header:
+    return OF_PERSONS if header.flags & FLAG_SUBJECT_KEY else (header.key_id, header.key_version)

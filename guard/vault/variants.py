@@ -6,10 +6,12 @@ No I/O.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from guard.errors import InvalidRequest
 from guard.vault import batches, context, suites
-from guard.vault.envelope import to_text
+from guard.vault.envelope import SuiteId, to_text
+from guard.vault.formats import FormatSealer
 from guard.vault.keys import KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.versions import State
@@ -34,8 +36,11 @@ def variants(
     found = []
     for key in versions:
         if (key.tenant, key.name) == (tenant, policy.key) and key.state in LIVE:
-            suite = suites.suite(key.suite)
-            if suite.deterministic:
-                body = suite.seal(key.material.expose(), context.encode(key.header, cell), plaintext)
+            if policy.format is not None and key.suite is SuiteId.FF1:
+                # What is looked for is no new value, so that an older version may give its form.
+                sealer = FormatSealer(policy.format, replace(key, state=State.ACTIVE, compromised=False), cell)
+                found.append((key.version, sealer.seal((), plaintext)))
+            elif key.suite is SuiteId.SIV:
+                body = suites.SIV.seal(key.material.expose(), context.encode(key.header, cell), plaintext)
                 found.append((key.version, to_text(key.header + body)))
     return sorted(found, reverse=True)

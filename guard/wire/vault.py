@@ -268,7 +268,7 @@ class CreateKey(Model):
     """A key of a new name; *suite* is what it seals with, unless the field policy declares another."""
 
     key: Name
-    suite: Literal["cbl256", "siv"] = "cbl256"
+    suite: Literal["cbl256", "xaes", "siv"] = "cbl256"
 
 
 class RotateKey(Model):
