@@ -85,40 +85,6 @@ key_versions = _table(
     UniqueConstraint("tenant", "name", "version"),
 )
 gcm_counters = _table("gcm_counters", _blob("key_id", key=True), _int("reserved"), _int("changed_us"))
-key_destructions = _table(
-    "key_destructions",
-    _blob("key_id", key=True),
-    _text("tenant"),
-    _text("name"),
-    _int("version"),
-    _int("days"),
-    _text("asked_by"),
-    _int("asked_us"),
-    _text("approved_by", null=True),
-    _int("due_us", null=True),
-)
-key_tombstones = _table(
-    "key_tombstones",
-    _blob("key_id", key=True),
-    _text("tenant"),
-    _text("name"),
-    _int("version"),
-    _text("suite"),
-    _int("compromised"),
-    _int("created_us"),
-    _int("destroyed_us"),
-    _text("asked_by"),
-    _text("approved_by"),
-    UniqueConstraint("tenant", "name", "version"),
-)
-key_uses = _table(
-    "key_uses",
-    _text("tenant", key=True),
-    _text("name", key=True),
-    _int("version", key=True),
-    _int("sealed"),
-    _int("opened_us"),
-)
 index_keys = _table(
     "index_keys",
     _text("tenant", key=True),
@@ -188,10 +154,7 @@ reencryptions = _table(
     _int("skipped"),
     _int("failed"),
     _int("total"),
-    _int("priority"),
-    _int("rows_per_second"),
-    _int("dry_run"),
-    _int("passes"),
+    *(_int(name) for name in ("priority", "rows_per_second", "dry_run", "passes")),
     _text("detail"),
     _text("created_by"),
     _int("created_us"),

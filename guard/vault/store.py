@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import index_keys, key_tombstones, key_versions, reencryptions, seal_slots, secrets, tenant_keks
+from guard.db.schema import index_keys, key_versions, reencryptions, seal_slots, secrets, tenant_keks
+from guard.db.version_schema import key_tombstones
 from guard.vault.versions import State
 from guard.wire.vault import KeyView, ReencryptionView, VersionView
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import key_destructions, key_tombstones, key_uses, key_versions
+from guard.db.schema import key_versions
+from guard.db.version_schema import key_destructions, key_tombstones, key_uses
 from guard.vault.store import VersionRow
 from guard.vault.versions import State
 

@@ -44,6 +44,14 @@ def test_lines_are_sealed_sealed_anew_and_opened_again(guard, dev):
     assert [one["value"] for one in parsed(opened)] == ["ana@example.org", "ben@example.org"]
 
 
+def test_what_one_verb_answers_is_what_the_next_one_takes(guard):
+    sealed = guard("encrypt", lines="".join(json.dumps(line) + "\n" for line in LINES[1:]))
+    anew = guard("reencrypt", lines=sealed.stdout)
+    assert [one["version"] for one in parsed(anew)] == [one["version"] for one in parsed(sealed)]
+    opened = guard("decrypt", "--purpose", "billing", lines=anew.stdout)
+    assert [one["value"] for one in parsed(opened)] == ["ben@example.org"]
+
+
 def test_each_bad_line_is_one_problem_and_the_others_go_on(guard):
     good = json.dumps(LINES[1])
     bad = [
@@ -51,6 +59,8 @@ def test_each_bad_line_is_one_problem_and_the_others_go_on(guard):
         '["a"]',
         '{"field": "customers.email", "row": "1"}',
         '{"field": "customers.email", "row": 1, "value": "canary"}',
+        '{"field": "customers.email", "row": "1", "value": "canary", "version": "1"}',
+        '{"field": "customers.email", "row": "1", "value": "canary", "version": true}',
         '{"field": "customers.nothing", "row": "1", "value": "canary"}',
         '{"field": "customers.email", "row": "1", "value": "canary", "more": "x"}',
         '{"tenant": "elsewhere", "field": "customers.email", "row": "1", "value": "canary"}',

@@ -18,6 +18,7 @@ TARGETS = (
     "bench",
     "export-campaign",
     "subjects-campaign",
+    "rotation-campaign",
     "foreign",
     "faults",
     "docs",
