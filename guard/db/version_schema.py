@@ -1,60 +1,46 @@
-"""The tables of a key version's life, beside those of `schema` and in the same database.
+"""The tables of a key version's life, on a second page beside `schema` and in the same database.
 
-Law: as `schema`; whoever takes the metadata takes it from here, so that these tables are among them.
+Law: as `schema`; whoever takes the metadata of the database takes it from here, so that these tables are in it.
 """
 
-from sqlalchemy import Column, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import UniqueConstraint
 
-from guard.db.schema import Int, metadata
+from guard.db.columns import blob, integer, table, text
+from guard.db.schema import metadata
 
 __all__ = ["key_destructions", "key_tombstones", "key_uses", "metadata"]
 
-
-def _int(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, Int, primary_key=key, nullable=null, autoincrement=False)
-
-
-def _text(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, Text, primary_key=key, nullable=null)
-
-
-key_destructions = Table(
+key_destructions = table(
     "key_destructions",
-    metadata,
-    Column("key_id", LargeBinary, primary_key=True),
-    _text("tenant"),
-    _text("name"),
-    _int("version"),
-    _int("days"),
-    _text("asked_by"),
-    _int("asked_us"),
-    _text("approved_by", null=True),
-    _int("due_us", null=True),
-    sqlite_strict=True,
+    blob("key_id", key=True),
+    text("tenant"),
+    text("name"),
+    integer("version"),
+    integer("days"),
+    text("asked_by"),
+    integer("asked_us"),
+    text("approved_by", null=True),
+    integer("due_us", null=True),
 )
-key_tombstones = Table(
+key_tombstones = table(
     "key_tombstones",
-    metadata,
-    Column("key_id", LargeBinary, primary_key=True),
-    _text("tenant"),
-    _text("name"),
-    _int("version"),
-    _text("suite"),
-    _int("compromised"),
-    _int("created_us"),
-    _int("destroyed_us"),
-    _text("asked_by"),
-    _text("approved_by"),
+    blob("key_id", key=True),
+    text("tenant"),
+    text("name"),
+    integer("version"),
+    text("suite"),
+    integer("compromised"),
+    integer("created_us"),
+    integer("destroyed_us"),
+    text("asked_by"),
+    text("approved_by"),
     UniqueConstraint("tenant", "name", "version"),
-    sqlite_strict=True,
 )
-key_uses = Table(
+key_uses = table(
     "key_uses",
-    metadata,
-    _text("tenant", key=True),
-    _text("name", key=True),
-    _int("version", key=True),
-    _int("sealed"),
-    _int("opened_us"),
-    sqlite_strict=True,
+    text("tenant", key=True),
+    text("name", key=True),
+    integer("version", key=True),
+    integer("sealed"),
+    integer("opened_us"),
 )
