@@ -61,7 +61,8 @@ def _turn(worker: Worker, vault: Vault, settings: Settings) -> None:
 
 
 def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
-    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
+    pace = archiving.Pace(log)
+    worker.every(0, "log.archive", lambda now_us: [(PLATFORM, {})] * pace.steps(now_us))
     worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
     worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
     worker.every(0, "erasures.step", values.erasures_due)
