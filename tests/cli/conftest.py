@@ -59,15 +59,15 @@ class Dev:
 
 def sources(folder: Path) -> str:
     """The settings of four tables: two empty ones, and two with many values that guard has not sealed."""
-    text = ""
+    text = "quiet_hours = 0\n\n"  # the examples read and retire within seconds
     for name, rows in (("customers", 0), ("broken", 0), ("archive", MANY), ("slow", MANY)):
         path = folder / f"{name}.db"
         with sqlite3.connect(path) as database:
-            database.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, email TEXT)")
+            database.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, email TEXT, identity_number TEXT)")
             database.executemany("INSERT INTO customers (email) VALUES (?)", [("x",)] * rows)
         database.close()
         text += f'[[sources]]\nname = "{name}"\ntenant = "dev"\nurl = "sqlite:///{path}"\ntable = "customers"\n'
-        text += 'primary_key = "id"\ncolumns = {email = "customers.email"}\n\n'
+        text += 'primary_key = "id"\ncolumns = {email = "customers.email", identity_number = "customers.identity_number"}\n\n'
     return text
 
 
