@@ -27,7 +27,10 @@ import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
 import guard.vault.custody_operations
+import guard.vault.foreign_operations
+import guard.vault.import_operations
 import guard.vault.ingest_operations
+import guard.vault.key_export_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
@@ -59,7 +62,10 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.operations,
     guard.vault.census,
     guard.vault.custody_operations,
+    guard.vault.foreign_operations,
+    guard.vault.import_operations,
     guard.vault.ingest_operations,
+    guard.vault.key_export_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,

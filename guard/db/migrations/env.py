@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from guard.db.schema import metadata
+from guard.db.import_schema import metadata  # with what stands beside the one page
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()
