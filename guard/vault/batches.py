@@ -7,9 +7,9 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidRequest
+from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidEnvelope, InvalidRequest, NotFound
 from guard.vault.context import Value, from_json
-from guard.vault.envelope import Header, header_of
+from guard.vault.envelope import HEADER_BYTES, Header, from_text, header_of
 from guard.vault.formats import FormatOpener, FormatSealer
 from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
@@ -108,7 +108,7 @@ def unseal(
     for position in at:
         item = items[position]
         try:
-            header = header_of(item["ciphertext"])
+            header = _header(item["ciphertext"])
             place = (header.key_id, header.key_version)
             opener = openers.get(place)
             if opener is None:
@@ -151,8 +151,7 @@ def reseal(
 ) -> dict[str, Any]:
     """The answer for one value that another sealed for the field's ingest key: the value under the field's own key."""
     try:
-        header = header_of(item["ciphertext"])
-        key = keyring.find(tenant, header.key_id, header.key_version)
+        key = _key(keyring, tenant, _header(item["ciphertext"]))
         if policy.ingest is None or key.name != policy.ingest_key:
             raise DoesNotOpen(DOES_NOT_OPEN)
         names = binding(policy)
@@ -211,10 +210,32 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def _opener(keyring: Finder, tenant: str, policy: FieldPolicy, header: Header) -> Opener:
-    key = keyring.find(tenant, header.key_id, header.key_version)
+    key = _key(keyring, tenant, header)
     if key.name != policy.key:
         raise DoesNotOpen(DOES_NOT_OPEN)
     return Opener(key, shared(tenant, policy), binding(policy))
+
+
+def _header(text: str) -> Header:
+    """The header of a sealed text. A changed bit in it answers as one in the body does; what is no such text, does not.
+
+    Raises:
+        DoesNotOpen: the bytes begin with no header. InvalidEnvelope: the text is none, or too short for one.
+    """
+    try:
+        return header_of(text)
+    except InvalidEnvelope:
+        if len(from_text(text)) < HEADER_BYTES:
+            raise
+        raise DoesNotOpen(DOES_NOT_OPEN) from None
+
+
+def _key(keyring: Finder, tenant: str, header: Header) -> KeyVersion:
+    # A key that is unknown, another tenant's, or named by a changed bit: whoever tries bits learns nothing from that.
+    try:
+        return keyring.find(tenant, header.key_id, header.key_version)
+    except NotFound:
+        raise DoesNotOpen(DOES_NOT_OPEN) from None
 
 
 def _wrong_names(names: tuple[str, ...]) -> InvalidContext:

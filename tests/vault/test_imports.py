@@ -12,7 +12,8 @@ from guard.errors import AlreadyExists, Conflict, Denied, InvalidInput, KeyState
 from guard.vault.gcm96 import REFUSE_AT, ROTATE_AT
 from guard.vault.suites import DOES_NOT_OPEN
 from guard.vault.tink import parse_keyset
-from tests.vault.shop import EMAIL, Shop, b64, dump, policies_with, world
+from tests.vault.movers import Movers, enc
+from tests.vault.shop import EMAIL, b64, dump, policies_with, world
 
 aead.register()
 daead.register()
@@ -31,50 +32,6 @@ columns:
   person: {class: contact, suite: cbl256, bind: [subject], keyed_by: subject, mask: none, purposes: [billing]}
 """
 each_kind = pytest.mark.parametrize("kind", sorted(TEMPLATES))
-
-
-class Movers(Shop):
-    """Two who look after keys, one who moves values, one who still speaks the other format."""
-
-    def __init__(self, made, tenant="acme"):
-        super().__init__(made, tenant)
-        hire = made.hire
-        self.people |= {
-            "second": hire(tenant, "user:local|bob", "role:key-admin"),
-            "mover": hire(tenant, "svc:mover", "role:moving-service"),
-            "foreign": hire(tenant, "svc:foreign", "role:foreign-service"),
-        }
-
-    def bring(self, key, material, form="tink", **rest):
-        asked = self.call("keys", "keys.import", key=key, format=form, material=material, **rest)
-        assert (asked.state, asked.approved_by) == ("asked", None)
-        return self.call("second", "keys.approve_import", key=key, request=asked.request)
-
-    def take_out(self, key, **rest):
-        asked = self.call("keys", "keys.export", key=key, **rest)
-        assert (asked.state, asked.keyset) == ("asked", None)
-        approved = self.call("second", "keys.approve_export", key=key, request=asked.request)
-        assert (approved.state, approved.keyset) == ("approved", None)
-        found = self.call("keys", "keys.export", key=key, **rest)
-        assert found.state == "exported"
-        return found.keyset
-
-    def opened(self, key, *items):
-        answer = self.call("foreign", "imported_keys.decrypt", key=key, items=list(items))
-        return [one.get("plaintext") or one["problem"]["detail"] for one in answer.model_dump()["results"]]
-
-    def sealed(self, key, *plaintexts, associated=b""):
-        items = [{"plaintext": enc(one), "associated_data": enc(associated)} for one in plaintexts]
-        answer = self.call("foreign", "imported_keys.encrypt", key=key, items=items)
-        return [base64.b64decode(one["ciphertext"]) for one in answer.model_dump()["results"]]
-
-    def versions(self, key):
-        [found] = [one for one in self.call("keys", "imported_keys.list").data if one.key == key]
-        return found.versions
-
-
-def enc(raw):
-    return base64.b64encode(raw).decode()
 
 
 def clear(handle):
