@@ -2,7 +2,7 @@
 # checkout may stand in a folder with spaces or Chinese characters, and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign foreign faults docs lock clean
+.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign leaks foreign faults docs lock clean
 
 # Nothing is written outside the checkout and the temporary directory. What a shell exports for other projects must
 # neither redirect this installation nor lend it modules.
@@ -58,6 +58,9 @@ export-campaign: .venv/stamps/test ## export a log of COUNT=1000000 records whil
 
 subjects-campaign: .venv/stamps/test ## keys of COUNT=1000000 persons: bytes a row, memory and speed
 	@$(RUN) -m tests.bench.subjects_campaign --count $(or $(COUNT),1000000)
+
+leaks: .venv/stamps/test ## plant COUNT=10000 values and all keys, then search every byte that guard wrote for them
+	@$(RUN) -m tests.vault.leaks --count $(or $(COUNT),10000)
 
 foreign: .venv/stamps/test ## verify logs with other people's tools (COUNT=100000 records through the API)
 	@$(RUN) -m tests.audit.foreign $(COUNT)
