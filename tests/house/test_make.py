@@ -18,6 +18,7 @@ TARGETS = (
     "bench",
     "export-campaign",
     "subjects-campaign",
+    "leaks",
     "foreign",
     "faults",
     "docs",

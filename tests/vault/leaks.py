@@ -186,14 +186,8 @@ def plant(folder: Path, count: int) -> dict:
         for name in ("guard.db", "keys.db"):
             with closing(sqlite3.connect(home / name)) as source, closing(sqlite3.connect(folder / name)) as backup:
                 source.backup(backup)
-    planter.keys.append(bytes.fromhex(raw_root(home)))
+    planter.keys.append(bytes.fromhex((home / "root.key").read_text().strip()))
     return {"plaintexts": planter.plaintexts, "keys": [key.hex() for key in planter.keys]}
-
-
-def raw_root(home: Path) -> str:
-    """The root key in hex, however its file spells it."""
-    raw = (home / "root.key").read_bytes()
-    return raw.hex()
 
 
 def seal_all(movers, planter: Planter, answers: Answers, count: int) -> list[tuple[dict, str]]:
