@@ -64,7 +64,7 @@ def seal(
             # The usual item is bound to one text; asking for it here instead of calling `varying` and `decoded` for
             # each saves a sixth of a batch's time.
             value = given.get(only) if len(given) == 1 else None
-            bound = (value,) if type(value) is str else varying(names, given)
+            bound = (value,) if type(value) is str else () if not given and not names else varying(names, given)
             ready.append((bound, a2b_base64(item["plaintext"], strict_mode=True)))
             places.append(position)
         except GuardError as error:
