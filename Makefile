@@ -2,7 +2,7 @@
 # checkout may stand in a folder with spaces or Chinese characters, and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign subjects-campaign rotation-campaign foreign faults docs lock clean
+.PHONY: help venv demo test check check-style check-types check-layers check-house bench export-campaign subjects-campaign rotation-campaign leaks foreign faults docs lock clean
 
 # Nothing is written outside the checkout and the temporary directory. What a shell exports for other projects must
 # neither redirect this installation nor lend it modules.
@@ -61,6 +61,8 @@ subjects-campaign: .venv/stamps/test ## keys of COUNT=1000000 persons: bytes a r
 
 rotation-campaign: .venv/stamps/test ## rotate a key under COUNT=1000000 sealed rows with writers and KILLS=20 kill -9
 	@$(RUN) -m tests.bench.rotation_campaign --count $(or $(COUNT),1000000) --kills $(or $(KILLS),20)
+leaks: .venv/stamps/test ## plant COUNT=10000 values and all keys, then search every byte that guard wrote for them
+	@$(RUN) -m tests.vault.leaks --count $(or $(COUNT),10000)
 
 foreign: .venv/stamps/test ## verify logs with other people's tools (COUNT=100000 records through the API)
 	@$(RUN) -m tests.audit.foreign $(COUNT)

@@ -29,7 +29,10 @@ import guard.vault.census
 import guard.vault.compromise
 import guard.vault.custody_operations
 import guard.vault.field_operations
+import guard.vault.foreign_operations
+import guard.vault.import_operations
 import guard.vault.ingest_operations
+import guard.vault.key_export_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
@@ -64,7 +67,10 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.compromise,
     guard.vault.custody_operations,
     guard.vault.field_operations,
+    guard.vault.foreign_operations,
+    guard.vault.import_operations,
     guard.vault.ingest_operations,
+    guard.vault.key_export_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,

@@ -22,6 +22,7 @@ from guard.cli import (
     fields,
     fields_ingest,
     keys,
+    keys_transfer,
     logs,
     plan,
     run,
@@ -44,6 +45,7 @@ demo.register(app)
 verify.register(app)
 audit_files.register(audit.group)
 fields_ingest.register(fields.group)
+keys_transfer.register(keys.group)
 witness.register(app)
 audit_keys.register(audit.group)
 audit_bundle.register(audit.group)

@@ -1,14 +1,8 @@
-"""The tables of a key version's life, on a second page beside `schema` and in the same database.
-
-Law: as `schema`; whoever takes the metadata of the database takes it from here, so that these tables are in it.
-"""
+"""The tables of a key version's life, which belong to the page of tables (`schema`) and follow its law."""
 
 from sqlalchemy import UniqueConstraint
 
 from guard.db.columns import blob, integer, table, text
-from guard.db.schema import metadata
-
-__all__ = ["key_destructions", "key_tombstones", "key_uses", "metadata"]
 
 key_destructions = table(
     "key_destructions",

@@ -42,8 +42,8 @@ class Block:
     end: int
 
 
-def next_block(reserved: int) -> Block:
-    """The block after `reserved` numbers; the last one of a key may be shorter.
+def next_block(reserved: int, size: int = BLOCK) -> Block:
+    """The block of *size* after `reserved` numbers; the last one of a key may be shorter.
 
     Raises:
         KeyStateConflict: the key has sealed all the messages that it may.
@@ -55,7 +55,7 @@ def next_block(reserved: int) -> Block:
             f"The key has reserved {reserved} messages, and a nonce of 96 bits allows {REFUSE_AT}; rotate the key.",
             limit=REFUSE_AT,
         )
-    return Block(reserved, min(reserved + BLOCK, REFUSE_AT))
+    return Block(reserved, min(reserved + size, REFUSE_AT))
 
 
 class Counter:

@@ -14,7 +14,6 @@ from guard.errors import DoesNotOpen, GuardError, InvalidRequest
 from guard.vault import batches, keyed, suites
 from guard.vault.batches import Finder, Item, Results
 from guard.vault.context import Value
-from guard.vault.envelope import header_of
 from guard.vault.formats import FormatOpener, FormatSealer
 from guard.vault.keys import KeyVersion
 from guard.vault.policy import Bind, FieldPolicy
@@ -56,8 +55,8 @@ def _each(items: Sequence[Item], results: Results, at: Sequence[int], how: Calla
 
 
 def _renewed(ctx: Context, policy: FieldPolicy, keys: _Keys, item: Item) -> dict[str, Any]:
-    text, header = item["ciphertext"], header_of(item["ciphertext"])
-    old = keys.finder.find(ctx.tenant, header.key_id, header.key_version)
+    text = item["ciphertext"]
+    old = batches.named_key(keys.finder, ctx.tenant, batches.header_in(text))
     if not policy.sealed_by(old.name):
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     cell = _cell(ctx, policy, item)

@@ -65,9 +65,14 @@ class TinkKey:
     """Its ciphertexts have no prefix."""
     material: Secret = field(compare=False)
 
+    @property
+    def prefix(self) -> bytes:
+        """What its ciphertexts begin with."""
+        return b"" if self.raw else _PREFIX.pack(_START, self.key_id)
+
     def encrypt(self, associated: bytes, plaintext: bytes, random: Random) -> bytes:
         """A ciphertext that Tink opens under this key."""
-        prefix = b"" if self.raw else _PREFIX.pack(_START, self.key_id)
+        prefix = self.prefix
         key = self.material.expose()
         if self.kind is Kind.AES256_SIV:
             return prefix + AESSIV(key).encrypt(plaintext, [associated])

@@ -36,7 +36,11 @@ PLATFORM = {
     "tenants.list",
 }
 """Operations whose example is called in the platform's own tenant."""
-MADE_UP = dict.fromkeys(("fields.decrypt", "fields.ingest", "fields.mask", "fields.reencrypt"), "GRD-CRYPT-002")
+IMPORTED = {f"imported_keys.{verb}" for verb in ("convert", "decrypt", "encrypt", "rotate", "remove")} | {"keys.export"}
+"""Operations whose example is about the imported key of the fixture."""
+MADE_UP = dict.fromkeys(("imported_keys.convert", "imported_keys.decrypt"), "GRD-CRYPT-001") | dict.fromkeys(
+    ("fields.decrypt", "fields.ingest", "fields.mask", "fields.reencrypt"), "GRD-CRYPT-002"
+)
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
@@ -49,6 +53,8 @@ REFUSED = {
     "keys.cancel_destroy": "GRD-KEY-001",
     "keys.destroy": "GRD-KEY-001",
     "keys.restore": "GRD-KEY-001",
+    "keys.approve_export": "GRD-STORE-404",  # a made-up request
+    "keys.approve_import": "GRD-STORE-404",  # as above
     "plans.lint": "GRD-RUNBOOK-001",  # a plan of one line has no steps
     "receipts.verify": "GRD-CONF-002",  # too short for a receipt
     "reencryptions.create": "GRD-STORE-409",  # the job of the fixture works on this column
@@ -90,6 +96,9 @@ def parameters(api, cloud):
     named = api("GET", "/api/v1/audit/records?action=tenants.create&limit=1", token=api.platform)
     api("POST", "/api/v1/audit/checkpoints", {}, token=api.platform)
     export = api("POST", "/api/v1/audit/exports", {"format": "jsonl"}, token=api.platform)
+    brought = api("POST", "/api/v1/keys/import", {**ROUTED["keys.import"].example, "key": "brought"})
+    second = api.world.token("acme", "user:local|bo", "role:key-admin")
+    api("POST", "/api/v1/keys/brought/import/approval", {"request": brought.json["request"]}, token=second)
     evidence = api("POST", "/api/v1/audit/evidence", {"matter": "case-17", "indexes": [0]}, token=api.platform)
     return {
         "evidence": evidence.json["id"],
@@ -141,7 +150,8 @@ def document(api):
 
 def call(api, name: str, parameters, **options):
     item = ROUTED[name]
-    path = item.path.format_map(parameters) + QUERIES.get(name, "")
+    known = {**parameters, "key": "brought"} if name in IMPORTED else parameters
+    path = item.path.format_map(known) + QUERIES.get(name, "")
     token = api.platform if name in PLATFORM else api.full
     return api(item.method, path, dict(item.example) if item.method != "GET" else b"", token=token, **options)
 

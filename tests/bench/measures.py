@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
+from guard.settings import load
+from tests.bench.suites import batch_of
 from tests.bench.verifying import verify_full
 
 ROUNDS = 5
@@ -174,7 +176,7 @@ def encrypt_batch():
 
     body, ratios, ours, raws = _encrypt_body(BATCH), [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        guard = _build(_home(folder), None, None)  # collector and event loop as in a server, for both sides
+        guard = _build(load(_home(folder)))  # collector and event loop as in a server, for both sides
         try:
             actor = _storing_service(guard)
             operation = guard.gate.operations["fields.encrypt"]
@@ -226,7 +228,7 @@ def group_commit():
     from guard.cli.serving import _build
 
     with tempfile.TemporaryDirectory() as folder:
-        guard = _build(_home(folder), None, None)
+        guard = _build(load(_home(folder)))
         try:
             ratios, ours, disk = [], [], []
             actor = _storing_service(guard)
@@ -280,7 +282,7 @@ def durable_append():
     from guard.cli.serving import _build
 
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
-        grouped, single = _build(_home(folder), None, None), _build(_home(other), None, None)
+        grouped, single = _build(load(_home(folder))), _build(load(_home(other)))
         single.worker.stop()
         single.pipeline.stop()
         try:
@@ -341,6 +343,9 @@ def _one_by_one(guard, made, seconds=1.5):
 MEASURES = {
     "encrypt_single": (encrypt_single, 0.8),
     "encrypt_batch": (encrypt_batch, 0.5),
+    "batch_cbl256": (batch_of("cbl256"), 0.4),
+    "batch_xaes": (batch_of("xaes"), 0.4),
+    "batch_siv": (batch_of("siv"), 0.4),
     "check_single": (check_single, 0.8),
     "group_commit": (group_commit, 1.0),
     "durable_append": (durable_append, 10.0),

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from guard.cli.serving import DEVELOPER, _bootstrap, _build, _run, listen
+from guard.settings import load
 
 
 async def empty():
@@ -12,7 +13,7 @@ async def empty():
 
 
 def main(home, port):
-    guard = _build(Path(home), int(port), None)
+    guard = _build(load(Path(home), {"port": int(port)}))
     app = guard.front._inner
     app.add_api_route("/empty", empty, methods=["POST"])
     app.router.routes.insert(0, app.router.routes.pop())  # found at once, as in an application of its own

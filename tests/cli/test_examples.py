@@ -6,6 +6,7 @@ Only made-up ids, paths and ports are replaced by real ones; what has to exist b
 import base64
 import json
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -32,6 +33,7 @@ ELSEWHERE = {"dev", "serve", "worker", "demo", "witness"} | {
 wrong clock or a stopped guard. A rebuild (tests/audit/test_rebuild.py) wants a home that nobody serves; cancelling, a
 large export."""
 PLAN = {"plan": "credential-stuffing", "mode": "drill", "inputs": {"__incident__": "practice"}}
+TINK_URL = "type.googleapis.com/google.crypto.tink."
 STAGES = ("judge", "approve_containment", "reset_accounts", "tell_users")
 PHRASE = "seven-words-of-which-nobody-would-think"
 DONE = {"accounts": 3, "done_at": "2026-12-01T09:30:00Z"}
@@ -203,6 +205,55 @@ CUSTODY = {
     "custody approve": lambda dev, _: {"transit-3f2a90": asked_slot(dev)},
     "custody remove": lambda dev, _: {"file-1": asked_slot(dev)},  # withdrawn; file-1 opens this server for the others
 }
+
+
+def keyset_file(_client, place) -> dict[str, str]:
+    """A new keyset of Tink in a file, under a name that nothing has."""
+    name = f"orders-{secrets.token_hex(4)}"
+    entry = {"typeUrl": f"{TINK_URL}XAesGcmKey", "keyMaterialType": "SYMMETRIC"}
+    entry["value"] = base64.b64encode(b"\x12\x02\x08\x0c\x1a\x20" + secrets.token_bytes(32)).decode()
+    key = {"keyData": entry, "status": "ENABLED", "keyId": 7, "outputPrefixType": "TINK"}
+    (place / f"{name}.json").write_text(json.dumps({"primaryKeyId": 7, "key": [key]}))
+    return {"orders": name}
+
+
+def asked_import(client, place) -> dict[str, str]:
+    client.grants.add(member=DEPUTY, role="role:key-admin")
+    name = keyset_file(client, place)["orders"]
+    material = (place / f"{name}.json").read_text()
+    asked = client.call("keys.import", key=name, format="tink", material=material)
+    return {"orders": name, "imp_0198": asked["request"]}
+
+
+def imported_key(client, place, deputy) -> dict[str, str]:
+    asked = asked_import(client, place)
+    with Client(deputy) as second:
+        second.keys.approve_import(key=asked["orders"], request=asked["imp_0198"])
+    return {"orders": asked["orders"]}
+
+
+def asked_export(client, place, deputy) -> dict[str, str]:
+    name = imported_key(client, place, deputy)["orders"]
+    return {"orders": name, "exk_0198": client.keys.export(key=name)["request"]}
+
+
+def old_value(client, place, deputy) -> dict[str, str]:
+    name = imported_key(client, place, deputy)["orders"]
+    client.grants.add(member=client.actors.whoami()["subject"], role="role:moving-service")
+    client.grants.add(member=client.actors.whoami()["subject"], role="role:foreign-service")
+    sealed = client.imported_keys.encrypt(key=name, items=[{"plaintext": "YW5h"}])["results"][0]["ciphertext"]
+    (place / "old.txt").write_text(sealed)
+    return {"orders": name}
+
+
+BY_TWO = {
+    "keys export": imported_key,
+    "keys approve-export": asked_export,
+    "keys rotate-imported": imported_key,
+    "keys remove-imported": imported_key,
+    "keys convert": old_value,
+}
+"""As PREPARE, where the second person had a part in it."""
 PREPARE = {
     "fields reencrypt": sealed_lines,
     "keys activate": prepared_version,
@@ -210,6 +261,8 @@ PREPARE = {
     "keys destroy": to_destroy,
     "keys restore": to_destroy,
     "keys compromise": lambda client, _: {"customers.email": "customers.phone"},
+    "keys import": keyset_file,
+    "keys approve-import": asked_import,
     "audit receipt": received,
     "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
     "keys pause": running_job,
@@ -239,7 +292,7 @@ STAGE = {
     "run answer": "reset_accounts",
     "run skip": "tell_users",
 }
-SECOND_PERSON = {"run approve", "run refuse", "audit erase approve"}
+SECOND_PERSON = {"run approve", "run refuse", "audit erase approve", "keys approve-import", "keys approve-export"}
 
 
 def sealed_person(client, subject="u-forget"):
@@ -272,6 +325,7 @@ def type_in(dev, place, verb, client, deputy, run_at, kms) -> subprocess.Complet
     replaced = PREPARE[verb](client, place) if verb in PREPARE else {}
     if verb in CUSTODY:
         replaced = CUSTODY[verb](dev, kms)
+    replaced |= BY_TWO[verb](client, place, deputy) if verb in BY_TWO else {}
     if verb in STAGE:
         replaced["run_0198"] = run_at(STAGE[verb])
     if verb == "access exchange":

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, exc, inspect
 
 from guard.db import engine
 from guard.db.engine import open_store
-from guard.db.version_schema import metadata
+from guard.db.schema import metadata
 
 
 @pytest.fixture(scope="module")

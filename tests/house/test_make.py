@@ -19,6 +19,7 @@ TARGETS = (
     "export-campaign",
     "subjects-campaign",
     "rotation-campaign",
+    "leaks",
     "foreign",
     "faults",
     "docs",

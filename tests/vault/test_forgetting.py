@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from guard.audit.note import parse, verify
 from guard.db.key_schema import bucket_keks
-from guard.errors import Denied, GuardError, KeyStoreRolledBack, LegalHold, NotFound, SubjectForgotten
+from guard.errors import Denied, DoesNotOpen, GuardError, KeyStoreRolledBack, LegalHold, NotFound, SubjectForgotten
 from guard.vault.deks import _dek_place
 from guard.vault.envelope import header_of
 from guard.vault.key_store import BucketRow
@@ -44,7 +44,7 @@ class TestUse:
         with clinic(home) as one:
             sealed = one.seal("ana", "a")
             other = type(one)(one.world, "globex")
-            assert other.open("ana", sealed) == NotFound.code
+            assert other.open("ana", sealed) == DoesNotOpen.code
             assert other.seal("ana", "a")[7:20] != sealed[7:20]
 
     def test_a_batch_answers_each_item_in_its_place(self, home):

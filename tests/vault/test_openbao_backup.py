@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from guard.errors import DoesNotOpen, InvalidEnvelope, InvalidInput, NotFound
+from guard.errors import Conflict, DoesNotOpen, InvalidEnvelope, InvalidInput, NotFound
 from guard.vault import openbao
 from guard.vault.openbao import parse_backup, parse_ciphertext
 from guard.vault.suites import DOES_NOT_OPEN
+from tests.vault.movers import Movers
+from tests.vault.shop import EMAIL, world
 
 TYPES = ["aes256-gcm96", "aes128-gcm96", "chacha20-poly1305"]
 
@@ -221,3 +223,65 @@ def test_a_made_up_backup_is_taken_so_that_the_refusals_mean_something():
     assert sorted(parse_backup(made_up()).keys) == [1]
     with pytest.raises(InvalidInput, match="at most"):
         parse_backup("A" * (openbao.MAX_BACKUP_CHARACTERS + 1))
+
+
+# through the operations
+
+
+@pytest.fixture(scope="module")
+def movers(tmp_path_factory):
+    with world(tmp_path_factory.mktemp("transit") / "home") as made:
+        yield Movers(made)
+
+
+def raw_backup(bao, name):
+    return bao.get(f"transit/backup/{name}").raise_for_status().json()["data"]["backup"]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_backup_comes_in_and_its_ciphertexts_open(bao, movers, kind):
+    name = f"op-{kind}"
+    make(bao, name, type=kind)
+    old = sealed(bao, name, b"old value")
+    bao.post(f"transit/keys/{name}/rotate").raise_for_status()
+    bound = sealed(bao, name, b"value", associated_data=encoded(b"row 17"))
+    movers.bring(name, raw_backup(bao, name), "openbao")
+    items = [
+        {"ciphertext": old},
+        {"ciphertext": bound, "associated_data": encoded(b"row 17")},
+        {"ciphertext": bound, "associated_data": encoded(b"row 18")},
+        {"ciphertext": bound.replace(":v2:", ":v9:"), "associated_data": encoded(b"row 17")},
+        {"ciphertext": old, "derivation_context": encoded(b"x")},
+    ]
+    assert movers.opened(name, *items) == [encoded(b"old value"), encoded(b"value"), *[DOES_NOT_OPEN] * 3]
+    assert [(one.id, one.state) for one in movers.versions(name)] == [(1, "decrypt_only"), (2, "decrypt_only")]
+
+
+@pytest.mark.parametrize("convergent", [False, True], ids=["derived", "convergent"])
+def test_derived_ciphertexts_open_with_their_context(bao, movers, convergent):
+    name = f"op-derived-{convergent}".lower()
+    make(bao, name, derived=True, convergent_encryption=convergent)
+    text = sealed(bao, name, b"value", context=encoded(b"tenant acme"))
+    movers.bring(name, raw_backup(bao, name), "openbao")
+    contexts = [encoded(b"tenant acme"), encoded(b"tenant globex")]
+    items = [{"ciphertext": text, "derivation_context": one} for one in contexts] + [{"ciphertext": text}]
+    assert movers.opened(name, *items) == [encoded(b"value"), DOES_NOT_OPEN, DOES_NOT_OPEN]
+
+
+def test_values_move_from_transit_into_a_field(bao, movers):
+    make(bao, "op-moving")
+    text = sealed(bao, "op-moving", b"ana@example.org")
+    movers.bring("op-moving", raw_backup(bao, "op-moving"), "openbao")
+    item = {"ciphertext": text, "field": EMAIL, "context": {"row": "1"}}
+    [result] = movers.call("mover", "imported_keys.convert", key="op-moving", items=[item]).results
+    assert movers.open(result["ciphertext"]) == "ana@example.org"
+
+
+def test_a_transit_key_seals_nothing_here_and_does_not_turn(bao, movers):
+    make(bao, "op-only-opens")
+    movers.bring("op-only-opens", raw_backup(bao, "op-only-opens"), "openbao")
+    with pytest.raises(Conflict, match="only opens"):
+        movers.sealed("op-only-opens", b"x")
+    for name in ("imported_keys.rotate", "keys.export"):
+        with pytest.raises(Conflict, match="only opens"):
+            movers.call("keys", name, key="op-only-opens")

@@ -19,7 +19,7 @@ columns:
   code: {class: contact, suite: siv, deterministic: true, entropy: 40, bind: [], mask: none, purposes: [billing],
          ingest: x25519}
 """
-DOES_NOT_OPEN, NOT_SEALED, WRONG_CONTEXT, NOT_FOUND = "GRD-CRYPT-001", "GRD-CRYPT-002", "GRD-CRYPT-003", "GRD-STORE-404"
+DOES_NOT_OPEN, NOT_SEALED, WRONG_CONTEXT = "GRD-CRYPT-001", "GRD-CRYPT-002", "GRD-CRYPT-003"
 ANSWER = "forms.answer"
 
 
@@ -92,7 +92,7 @@ def test_a_value_of_another_cell_field_or_tenant_is_not_taken_in(shop):
     sealed = FieldSealer(published(shop)).seal("x", row="1")
     assert code_in(taken_in(shop, sealed, {"row": "2"})) == DOES_NOT_OPEN
     assert code_in(taken_in(shop, sealed, {"subject": "1"}, "forms.person")) == DOES_NOT_OPEN
-    assert code_in(taken_in(other, sealed, {"row": "1"})) == NOT_FOUND
+    assert code_in(taken_in(other, sealed, {"row": "1"})) == DOES_NOT_OPEN
     assert code_in(taken_in(shop, sealed, {})) == WRONG_CONTEXT
     assert code_in(taken_in(shop, "plain", {"row": "1"})) == NOT_SEALED
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from guard.db.version_schema import metadata
+from guard.db.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()
