@@ -29,6 +29,7 @@ import guard.vault.census
 import guard.vault.custody_operations
 import guard.vault.ingest_operations
 import guard.vault.key_operations
+import guard.vault.lease_operations
 import guard.vault.operations
 import guard.vault.reencryption
 import guard.vault.subject_catalogue
@@ -61,6 +62,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.custody_operations,
     guard.vault.ingest_operations,
     guard.vault.key_operations,
+    guard.vault.lease_operations,
     guard.vault.operations,
     guard.vault.reencryption,
     guard.vault.subject_catalogue,

@@ -6,6 +6,8 @@ holds the two against each other.
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
+from guard.db.lease_schema import lease_tables
+
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
 )
@@ -106,6 +108,7 @@ subject_keys = _table(
     _int("changed_us"),
     UniqueConstraint("tenant", "subject"),
 )
+leases, lease_epochs = lease_tables(metadata)
 # 72 bytes and little more a person, of whom there may be a hundred million: no row id, no index but the one needed.
 subject_deks = Table(
     "subject_deks",
