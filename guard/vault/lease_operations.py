@@ -235,7 +235,8 @@ def _fresh(
         if policy.keyed_by_subject != bool(request.subject):
             raise InvalidRequest(
                 f"Expected {'the person whose key it is' if policy.keyed_by_subject else 'no person'} for "
-                f"{policy.name} in 'subject'; correct it."
+                f"{policy.name} in 'subject'; correct it.",
+                keyed_by="subject" if policy.keyed_by_subject else "field",
             )
         with keyed.use(ctx, policy) as keys:
             if policy.keyed_by_subject:
