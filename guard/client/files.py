@@ -198,8 +198,9 @@ def _unpublished(target: Path, replace: bool) -> Iterator[tuple[BinaryIO, Callab
 def _link(source: str, target: Path) -> None:
     """Give a file a name; unlike a rename it takes nothing away that somebody put there meanwhile."""
     try:
-        # With a directory given, which an absolute path ignores, Python calls linkat(2), which follows what /proc shows.
-        os.link(os.path.abspath(source), target, src_dir_fd=0, follow_symlinks=True)
+        # With a directory given Python calls linkat(2), which alone follows the link that /proc shows; an absolute path
+        # has no need of the directory.
+        os.link(Path(source).absolute(), target, src_dir_fd=0, follow_symlinks=True)
     except FileExistsError:
         raise InvalidInput(f"Expected no file at {target}, but one came meanwhile; name another.") from None
 

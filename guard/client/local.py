@@ -232,8 +232,9 @@ class LocalKeys:
     def lasting(self, get: Callable[[], Lease], use: Callable[[Lease], Used]) -> Used:
         """Use a lease once; another thread may have had its last use meanwhile, and then the next one is got."""
         for _ in range(ATTEMPTS - 1):
+            lease = get()
             with suppress(LeaseEnded):
-                return use(get())
+                return use(lease)
         return use(get())
 
     def keep(self, lease: Lease) -> None:
