@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
+from tests.bench.files import files_encrypt
 from tests.bench.verifying import verify_full
 
 ROUNDS = 5
@@ -345,4 +346,5 @@ MEASURES = {
     "group_commit": (group_commit, 1.0),
     "durable_append": (durable_append, 10.0),
     "verify_full": (verify_full, 0.35),
+    "files_encrypt": (files_encrypt, 0.9),
 }
