@@ -242,6 +242,12 @@ class SubjectForgotten(GuardError):
     code, title, kind = "GRD-KEY-020", "Person forgotten", Kind.GONE
 
 
+class LeaseEnded(GuardError):
+    """A leased data key is at the end of its time or its uses, or was revoked; take a new lease."""
+
+    code, title, kind = "GRD-KEY-030", "Lease ended", Kind.GONE
+
+
 class RootKeyMissing(GuardError):
     """The data is initialised but the root key is not where the settings say, or is unreadable."""
 

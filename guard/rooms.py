@@ -34,6 +34,7 @@ import guard.vault.import_operations
 import guard.vault.ingest_operations
 import guard.vault.key_export_operations
 import guard.vault.key_operations
+import guard.vault.lease_operations
 import guard.vault.operations
 import guard.vault.reencryption
 import guard.vault.retirement
@@ -72,6 +73,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.ingest_operations,
     guard.vault.key_export_operations,
     guard.vault.key_operations,
+    guard.vault.lease_operations,
     guard.vault.operations,
     guard.vault.reencryption,
     guard.vault.retirement,

@@ -134,7 +134,7 @@ def _value(file: Path | None) -> bytes:
 def _only(answer: dict[str, Any]) -> Any:
     result = answer["results"][0]
     if "problem" in result:
-        from guard.client.session import CLASSES  # only where something failed
+        from guard.client.answers import CLASSES  # only where something failed
 
         raise CLASSES.get(result["problem"]["code"], GuardError)(result["problem"]["detail"])
     return result

@@ -10,15 +10,20 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import httpx2
 
-from guard import errors
+from guard.client.answers import CLASSES, only
 from guard.client.discovery import Address, discover
 from guard.client.operations import OPERATIONS
-from guard.errors import AuditOutcomeUnknown, GuardError, InternalError, InvalidInput, InvalidSetting, Unreachable
+from guard.errors import AuditOutcomeUnknown, InternalError, InvalidInput, InvalidSetting, Unreachable
+
+if TYPE_CHECKING:
+    from guard.client.files import Files
+    from guard.client.local import LocalKeys
 
 CONNECT_SECONDS = 2.0
 TOTAL_SECONDS = 30.0
@@ -26,9 +31,6 @@ RETRIES = 4
 RETRIED = frozenset({429, 503})
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)")
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
-CLASSES: Mapping[str, type[GuardError]] = {
-    found.code: found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, GuardError)
-}
 
 
 class Client:
@@ -67,8 +69,24 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Give leased keys back, and close the connections."""
+        if "local" in vars(self):
+            self.local.close()
         self._http.close()
+
+    @cached_property
+    def local(self) -> "LocalKeys":
+        """Sealing and opening in this process, under leased keys."""
+        from guard.client.local import LocalKeys  # noqa: PLC0415 - who only calls needs no cryptography
+
+        return LocalKeys(self.call)
+
+    @cached_property
+    def files(self) -> "Files":
+        """Sealing and opening files in this process, under leased keys."""
+        from guard.client.files import Files  # noqa: PLC0415 - as above
+
+        return Files(self.local)
 
     def __getattr__(self, noun: str) -> "Noun":
         if noun.startswith("_") or not any(name.startswith(noun + ".") for name in OPERATIONS):
@@ -91,12 +109,12 @@ class Client:
         """Seal one text; *context* is `row=` or `subject=`."""
         plaintext = base64.b64encode(value.encode()).decode()
         item = {"field": field, "context": context, "plaintext": plaintext}
-        return str(_only(self.call("fields.encrypt", items=[item]))["ciphertext"])
+        return str(only(self.call("fields.encrypt", items=[item]))["ciphertext"])
 
     def decrypt(self, field: str, ciphertext: str, purpose: str, **context: Any) -> str:
         """Open one text for a purpose that the field's policy allows."""
         item = {"field": field, "context": context, "ciphertext": ciphertext}
-        answer = _only(self.call("fields.decrypt", purpose=purpose, items=[item]))
+        answer = only(self.call("fields.decrypt", purpose=purpose, items=[item]))
         try:
             return base64.b64decode(answer["plaintext"]).decode()
         except UnicodeDecodeError:
@@ -105,7 +123,7 @@ class Client:
     def mask(self, field: str, ciphertext: str, purpose: str = "support", **context: Any) -> str:
         """One text as the field's policy shows it to those who may not read it."""
         item = {"field": field, "context": context, "ciphertext": ciphertext}
-        return str(_only(self.call("fields.mask", purpose=purpose, items=[item]))["masked"])
+        return str(only(self.call("fields.mask", purpose=purpose, items=[item]))["masked"])
 
     @contextmanager
     def stream(self, operation: str, start: int = 0, /, **members: Any) -> Iterator[httpx2.Response]:
@@ -207,14 +225,6 @@ def _object(answer: httpx2.Response) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InternalError(f"Expected a guard server, got status {answer.status_code} without a JSON object.")
     return found
-
-
-def _only(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    result: Mapping[str, Any] = answer["results"][0]
-    if "problem" in result:
-        members = result["problem"]
-        raise CLASSES.get(members["code"], InternalError)(members["detail"])
-    return result
 
 
 def _outcome_unknown(answer: httpx2.Response) -> bool:

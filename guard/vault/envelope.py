@@ -27,7 +27,7 @@ FLAG_SUBJECT_KEY: Final = 1
 FLAG_PADDED: Final = 2
 
 MAX_ENVELOPE_BYTES: Final = 1 << 20 | 1 << 12
-"""A field of 1 MiB with the largest suite overhead (1096 bytes) and padding; above it no memory is spent on a text."""
+"""A field of 1 MiB with the largest suite overhead (1232 bytes) and padding; above it no memory is spent on a text."""
 
 _MAX_TEXT_CHARACTERS: Final = len(TEXT_PREFIX) + (MAX_ENVELOPE_BYTES * 4 + 2) // 3
 _U32_END: Final = 1 << 32
@@ -51,9 +51,10 @@ class SuiteId(IntEnum):
     GCM96 = 4
     SEAL = 5
     FF1 = 6
+    LEASED = 7
 
 
-ENVELOPE_SUITES: Final = (SuiteId.CBL256, SuiteId.XAES, SuiteId.SIV, SuiteId.SEAL)
+ENVELOPE_SUITES: Final = (SuiteId.CBL256, SuiteId.XAES, SuiteId.SIV, SuiteId.SEAL, SuiteId.LEASED)
 """Suites that write envelopes; GCM96 keeps the format of others and FF1 the format of the field."""
 
 

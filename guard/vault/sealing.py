@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from guard.errors import DoesNotOpen, GuardError, InternalError, InvalidContext, KeyDestroyed, KeyStateConflict
-from guard.vault import context, suites
+from guard.vault import context, leases, suites
 from guard.vault.context import Template, Value
-from guard.vault.envelope import FLAG_PADDED, HEADER_BYTES, from_text, to_text
+from guard.vault.envelope import FLAG_PADDED, HEADER_BYTES, SuiteId, from_text, to_text
 from guard.vault.keys import KeyVersion
 from guard.vault.suites import Random, Suite
 from guard.vault.versions import State, may_decrypt, may_encrypt
@@ -27,6 +27,8 @@ PAD_STEPS: Final = (0, 16, 32, 64)
 """A padded plaintext is filled up to a multiple of one of these, so that lengths show only in steps; 0 is unpadded."""
 
 _FLAGS_AT: Final = 3
+_SUITE: Final = slice(2, 3)
+_LEASED: Final = bytes([SuiteId.LEASED])
 
 
 class Sealer:
@@ -43,18 +45,22 @@ class Sealer:
         portable: bool = False,
         pad_step: int = 0,
         random: Random | None = None,
+        start: bytes = b"",
     ) -> None:
         """`shared` fields are equal for all values, `varying` names the others in sorted order.
 
-        `random` is asked for nonces by the suites that draw them here.
+        `random` is asked for nonces by the suites that draw them here. `start` is how values under a leased key begin.
 
         Raises:
             KeyStateConflict: the version's state does not allow new values.
             InvalidContext: `shared` and `varying` name no cell (see `context.check_cell`), or name another tenant.
         """
         cell = {**dict.fromkeys(varying, True), **shared} if varying else shared
-        suite, self._header = _seal_with(key_version, cell, portable, pad_step)
-        self._fill = Template(self._header, shared, varying).fill
+        suite, header = _seal_with(key_version, cell, portable, pad_step)
+        if start:
+            header = _with_padding(start[:HEADER_BYTES]) if pad_step else start[:HEADER_BYTES]
+        self._fill = Template(header, shared, varying).fill
+        self._header = header + start[HEADER_BYTES:]
         self._constant = not varying
         self._seal = suite.sealer(key_version.material.expose(), random)
         self._pad_step = pad_step
@@ -121,6 +127,10 @@ class Opener:
         """
         raw = from_text(text)
         header = raw[:HEADER_BYTES]
+        if header[_SUITE] == _LEASED:
+            key, sealed = leases.subkey(self._open, self._header, header, self._cell(varying), raw[HEADER_BYTES:])
+            bound = Template(header, self._shared, self._varying).fill(varying)
+            return _opened_leased(key, header, bound, sealed)
         fill = self._fills.get(header) or self._fill_for(header)
         plaintext = self._open(fill(varying), raw[HEADER_BYTES:])
         return _unpadded(plaintext) if header[_FLAGS_AT] & FLAG_PADDED else plaintext
@@ -135,6 +145,9 @@ class Opener:
             except GuardError as error:
                 answers.append(detached(error))
         return answers
+
+    def _cell(self, varying: Varying) -> dict[str, Value]:
+        return {**self._shared, **dict(zip(self._varying, varying, strict=True))}
 
     def _fill_for(self, header: bytes) -> Fill:
         _check_header(header, self._header)
@@ -164,9 +177,13 @@ def open_text(
     """Open one value; raises as `Opener` and `Opener.open`."""
     suite = _open_with(key_version, fields, compromised_granted)
     raw = from_text(text)
-    header = raw[:HEADER_BYTES]
+    header, body = raw[:HEADER_BYTES], raw[HEADER_BYTES:]
+    if header[_SUITE] == _LEASED:
+        unwrap = suite.opener(key_version.material.expose())
+        key, sealed = leases.subkey(unwrap, key_version.header, header, fields, body)
+        return _opened_leased(key, header, context.encode(header, fields), sealed)
     _check_header(header, key_version.header)
-    opened = suite.open(key_version.material.expose(), context.encode(header, fields), raw[HEADER_BYTES:])
+    opened = suite.open(key_version.material.expose(), context.encode(header, fields), body)
     return _unpadded(opened) if header[_FLAGS_AT] & FLAG_PADDED else opened
 
 
@@ -190,6 +207,11 @@ def _open_with(key_version: KeyVersion, fields: Mapping[str, Value], compromised
     if fields.get("tenant") != key_version.tenant:
         raise DoesNotOpen(suites.DOES_NOT_OPEN)
     return suites.of_key(key_version.suite, len(key_version.material))
+
+
+def _opened_leased(key: bytes, header: bytes, bound: bytes, sealed: bytes) -> bytes:
+    plaintext = suites.CBL256.open(key, bound, sealed)
+    return _unpadded(plaintext) if header[_FLAGS_AT] & FLAG_PADDED else plaintext
 
 
 def _check_header(header: bytes, own: bytes) -> None:

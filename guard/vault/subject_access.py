@@ -15,7 +15,7 @@ from guard.settings import Source
 from guard.vault import batches, dek_store
 from guard.vault.context import Value
 from guard.vault.dek_store import DekRow
-from guard.vault.envelope import FLAG_PADDED, FLAG_SUBJECT_KEY, census_prefixes
+from guard.vault.envelope import FLAG_PADDED, FLAG_SUBJECT_KEY, SuiteId, census_prefixes
 from guard.vault.forgetting import Forgetting
 from guard.vault.keyed import VERSION, use
 from guard.vault.keys import KeyVersion
@@ -118,7 +118,7 @@ def _places(ctx: Context, tenant: str) -> tuple[list[Place], list[str]]:
 
 
 def _heads(key: DekRow, policy: FieldPolicy) -> tuple[str, ...]:
-    return census_prefixes(key.dek_id, VERSION, (policy.suite,), FLAGS)
+    return census_prefixes(key.dek_id, VERSION, (policy.suite, SuiteId.LEASED), FLAGS)
 
 
 def _count(ctx: Context, source: Source, column: str, key: DekRow, policy: FieldPolicy) -> int:

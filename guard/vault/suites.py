@@ -5,6 +5,7 @@
 3 SIV: AES-256-SIV, RFC 5297, with exactly one associated-data string; the only deterministic suite.
 5 SEAL: HPKE, RFC 9180, under a public key; for values on their way in, never for what a field keeps.
 6 FF1: NIST SP 800-38G, where a value must keep its format; the one that authenticates nothing and has no header.
+7 LEASED: suite 1 under a leased key, whose wrap stands in front; see `leases`.
 Law: every failure to open is one error with one text, whatever the cause; a caller who could tell a wrong key from a
 changed tag has an oracle. Deterministic output comes only from SIV, whose synthetic value covers every input: a 96-bit
 nonce computed from the plaintext alone would repeat under two contexts and give away the GHASH key.

@@ -112,6 +112,7 @@ def parameters(api, cloud):
         "export": export.json["id"],
         "n": "0",
         "log": "main",
+        "lease": leased(api),
         "level": "0",
         "tile": "000.p/5",
         "hold": "hld_0198",
@@ -137,10 +138,16 @@ def fresh(api, parameters):
     made["grant"] = api("POST", "/api/v1/grants", {"member": "user:local|cy", "role": "role:support"}).json["id"]
     made["handle"] = api("POST", "/api/v1/tokens", {"subject": "svc:billing"}).json["handle"]
     made["incident"] = api("POST", "/api/v1/incidents", {"title": "Down again"}).json["id"]
+    made["lease"] = leased(api)
     made["hold"] = api("POST", "/api/v1/audit/holds", {"scope": "actor", "matter": "c", "target": "svc:a"}).json["id"]
     asked = {"subject": "u-18", "tenant": "acme"}  # by another person than the one who approves
     made["erasure"] = api("POST", "/api/v1/audit/erasures", asked, token=api.platform).json["id"]
     return made
+
+
+def leased(api) -> str:
+    """The id of a fresh lease of the caller."""
+    return api("POST", "/api/v1/leases", {"fields": ["customers.email"], "purpose": "store"}).json["lease_id"]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from pathlib import Path
 from cryptography.cobblestone import Cobblestone256Encryptor
 
 from guard.settings import load
+from tests.bench.files import files_encrypt
 from tests.bench.suites import batch_of
 from tests.bench.verifying import verify_full
 
@@ -350,4 +351,5 @@ MEASURES = {
     "group_commit": (group_commit, 1.0),
     "durable_append": (durable_append, 10.0),
     "verify_full": (verify_full, 0.35),
+    "files_encrypt": (files_encrypt, 0.9),
 }

@@ -114,6 +114,18 @@ def value_on_its_way_in(client, place) -> dict[str, str]:
     return {}
 
 
+def file_to_seal(_client, place) -> dict[str, str]:
+    (place / "scan.pdf").write_bytes(b"%PDF-1.7")
+    (place / "scan.sealed").unlink(missing_ok=True)
+    return {}
+
+
+def sealed_scan(client, place) -> dict[str, str]:
+    file_to_seal(client, place)
+    client.files.encrypt(place / "scan.pdf", place / "scan.sealed", "customers.email", row="17")
+    return {}
+
+
 def paused_job(client, _place) -> dict[str, str]:
     job = running_job(client, _place)["job_0198"]
     client.reencryptions.pause(job=job)
@@ -270,6 +282,8 @@ PREPARE = {
     "fields decrypt": sealed_file,
     "fields mask": sealed_file,
     "fields ingest": value_on_its_way_in,
+    "files encrypt": file_to_seal,
+    "files decrypt": sealed_scan,
     "access revoke": lambda client, _: {"0123456789AB": client.tokens.create(subject="svc:billing")["handle"]},
     "access ungrant": lambda client, _: {"grt_0198": client.grants.add(member="svc:a", role="role:support")["id"]},
     "access why": lambda client, _: client.grants.add(member="user:local|ana", role="role:support") and {},

@@ -48,6 +48,7 @@ def test_suite_numbers_are_frozen():
         "GCM96": 4,
         "SEAL": 5,
         "FF1": 6,
+        "LEASED": 7,
     }
 
 
@@ -82,7 +83,7 @@ def test_headers_that_cannot_be_written(header, message):
         (b"\x48" + RAW_HEADER[1:], "47 01"),
         (b"\x47\x02" + RAW_HEADER[2:], "47 01"),
         (RAW_HEADER[:2] + b"\x00" + RAW_HEADER[3:], "suite 0"),
-        (RAW_HEADER[:2] + b"\x07" + RAW_HEADER[3:], "suite 7"),
+        (RAW_HEADER[:2] + b"\x08" + RAW_HEADER[3:], "suite 8"),
         (RAW_HEADER[:3] + b"\x04" + RAW_HEADER[4:], "flags 4"),
         (RAW_HEADER[:3] + b"\x80" + RAW_HEADER[4:], "flags 128"),
     ],

@@ -24,6 +24,7 @@ PATH = {
     "job": "job_019a0000-0000-7000-8000-000000000000",
     "field": "customers.email",
     "key": "customers.email",
+    "lease": "lse_019a0000-0000-7000-8000-000000000000",
     "level": "0",
     "log": "guard.example.org",
     "n": 0,
