@@ -27,11 +27,13 @@ import guard.runbook.incident_operations
 import guard.runbook.operations
 import guard.vault.census
 import guard.vault.custody_operations
+import guard.vault.honey_operations
 import guard.vault.ingest_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
 import guard.vault.subject_catalogue
+import guard.vault.token_operations
 
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
@@ -59,9 +61,11 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.runbook.operations,
     guard.vault.census,
     guard.vault.custody_operations,
+    guard.vault.honey_operations,
     guard.vault.ingest_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,
     guard.vault.subject_catalogue,
+    guard.vault.token_operations,
 )

@@ -158,9 +158,18 @@ class _Shard:
         if not rule:
             return Decision(False, "no rule allows it", (), version)
         place = self._places.get((rule[0], rule[2], rule[3], rule[4]), "")
-        return Decision(
-            bool(allow), f"{rule[0]} {rule[4]} {rule[3]} on {rule[2]} ({place})", self._path(subject, rule[0]), version
-        )
+        reason = f"{rule[0]} {rule[4]} {rule[3]} on {rule[2]} ({place})"
+        return Decision(bool(allow), reason, self._path(subject, rule[0]), version, self._roles(subject))
+
+    def _roles(self, subject: str) -> frozenset[str]:
+        found: set[str] = set()
+        above = list(self._up.get(subject, ()))
+        while above:
+            role = above.pop()
+            if role not in found:
+                found.add(role)
+                above.extend(self._up.get(role, ()))
+        return frozenset(found)
 
     def _path(self, subject: str, role: str) -> tuple[str, ...]:
         trails: list[tuple[str, ...]] = [(subject,)]

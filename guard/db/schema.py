@@ -4,31 +4,16 @@ Law: tables are known to `db` and to each room's `*store.py` only; a change here
 holds the two against each other.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import Index, Table, UniqueConstraint
 
-metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
-)
+from guard.db.table import blob as _blob
+from guard.db.table import metadata
+from guard.db.table import number as _int
+from guard.db.table import table as _table
+from guard.db.table import text as _text
+from guard.db.token_schema import honeys, token_requests, vault_tokens
 
-# STRICT tables of SQLite know INTEGER only, PostgreSQL needs BIGINT for microseconds.
-Int = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _table(name: str, *parts: Column[object] | UniqueConstraint | Index) -> Table:
-    return Table(name, metadata, *parts, sqlite_strict=True)
-
-
-def _int(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, Int, primary_key=key, nullable=null, autoincrement=False)
-
-
-def _text(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, Text, primary_key=key, nullable=null)
-
-
-def _blob(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, LargeBinary, primary_key=key, nullable=null)
-
+__all__ = ["honeys", "metadata", "token_requests", "vault_tokens"]
 
 # The store itself
 

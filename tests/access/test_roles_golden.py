@@ -24,7 +24,7 @@ HEAD = """\
 CATALOGUE = collect(ROOMS)
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
 FILLED = {"version": 1, "index": 0, "member": "svc:x", "role": "role:support", "handle": "0" * 12, "subject": "svc:x"}
-PERSONAL = {"fields.decrypt", "fields.mask", "indexes.compute"}
+PERSONAL = {"fields.decrypt", "fields.mask", "indexes.compute", "tokens.approve", "tokens.reveal"}
 NOBODY = "(nobody)"
 
 
