@@ -27,6 +27,7 @@ from guard.cli import (
     run,
     serving,
     subjects,
+    tokens,
     verify,
     witness,
 )
@@ -56,6 +57,8 @@ for _name, _group, _help in (
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),
     ("subjects", subjects.group, "What is held on a person, and forgetting one."),
+    ("tokens", tokens.group, "Tokens that stand in for values."),
+    ("honey", tokens.honey, "Planted values, whose reading raises an incident."),
     ("access", access.group, "Tenants, tokens, roles and checks."),
     ("logs", logs.group, "Request logs, detections and decisions."),
     ("plan", plan.group, "Contingency plans."),

@@ -29,6 +29,7 @@ vault_tokens = table(
     UniqueConstraint("tenant", "reference"),
     UniqueConstraint("tenant", "value_index"),
     Index(None, "tenant", "dek_id"),
+    Index(None, "tenant", "issued_us"),
     Index(None, "expires_us"),
 )
 token_requests = table(

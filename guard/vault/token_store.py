@@ -105,7 +105,7 @@ def listed(tx: Tx, tenant: str, field: str, limit: int, now_us: int) -> list[Iss
     if field:
         here &= _T.field == field
     names = ("id", "field", "domain", "one_time", "issued_by", "issued_us", "expires_us", "reveals", "used_us")
-    wanted = select(vault_tokens).where(here).order_by(_T.id.desc()).limit(limit)
+    wanted = select(vault_tokens).where(here).order_by(_T.issued_us.desc(), _T.id.desc()).limit(limit)
     return [
         IssuedView(**{name: getattr(row, name) for name in names}, state=row.life.standing(now_us).value)
         for row in map(_row, tx.execute(wanted).mappings())

@@ -33,8 +33,14 @@ PLATFORM = {
     "tenants.list",
 }
 """Operations whose example is called in the platform's own tenant."""
-MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.ingest": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
-"""Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
+MADE_UP = {
+    "fields.decrypt": "GRD-CRYPT-002",
+    "fields.ingest": "GRD-CRYPT-002",
+    "fields.mask": "GRD-CRYPT-002",
+    "tokens.reveal": "GRD-AUTHZ-001",  # the fields' policies name no role that may do everything
+    "tokens.revoke_issued": "GRD-STORE-404",
+}
+"""Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere, a made-up token is none."""
 REFUSED = {
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
     "prunes.approve": "GRD-AUDIT-020",  # under the holds of the fixture
@@ -85,6 +91,8 @@ def parameters(api):
         "level": "0",
         "tile": "000.p/5",
         "hold": "hld_0198",
+        "honey": "hny_0198",
+        "request": "rvl_0198",
         "erasure": "ers_0198",
         "index": str(named.json["data"][0]["index"]),
         "field": "customers.identity_number",
@@ -103,10 +111,23 @@ def fresh(api, parameters):
     made["grant"] = api("POST", "/api/v1/grants", {"member": "user:local|cy", "role": "role:support"}).json["id"]
     made["handle"] = api("POST", "/api/v1/tokens", {"subject": "svc:billing"}).json["handle"]
     made["incident"] = api("POST", "/api/v1/incidents", {"title": "Down again"}).json["id"]
+    made["honey"] = api("POST", "/api/v1/honey/rows", {"field": "customers.phone", "context": {"row": "0"}}).json["id"]
+    made["request"] = waiting_reveal(api)
     made["hold"] = api("POST", "/api/v1/audit/holds", {"scope": "actor", "matter": "c", "target": "svc:a"}).json["id"]
     asked = {"subject": "u-18", "tenant": "acme"}  # by another person than the one who approves
     made["erasure"] = api("POST", "/api/v1/audit/erasures", asked, token=api.platform).json["id"]
     return made
+
+
+def waiting_reveal(api):
+    """The id of a reveal that an officer asked for, and that another may approve."""
+    field, purpose = "customers.identity_number", "identity_check"
+    subject = f"u-{api.world.clock.now_us}"  # or an approval that an earlier test left would serve
+    wanted = {"field": field, "domain": purpose, "subject": subject, "value": "AB123456"}
+    token = api("POST", "/api/v1/tokens/issue", {"items": [wanted]}).json["results"][0]["token"]
+    officer = api.world.token("acme", "user:local|olga", "role:identity-officer")
+    asked = {"purpose": purpose, "items": [{"field": field, "token": token}]}
+    return api("POST", "/api/v1/tokens/reveal", asked, token=officer).json["results"][0]["request"]
 
 
 @pytest.fixture(scope="module")

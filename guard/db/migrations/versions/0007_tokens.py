@@ -37,6 +37,7 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_vault_tokens_tenant_dek_id", "vault_tokens", ["tenant", "dek_id"], unique=False)
+    op.create_index("ix_vault_tokens_tenant_issued_us", "vault_tokens", ["tenant", "issued_us"], unique=False)
     op.create_index("ix_vault_tokens_expires_us", "vault_tokens", ["expires_us"], unique=False)
     op.create_table(
         "token_requests",
