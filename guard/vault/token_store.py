@@ -7,7 +7,7 @@ the same statement, so that no later key opens it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, insert, or_, select, update
 
 from guard.db.engine import Tx
 from guard.db.schema import token_requests, vault_tokens
@@ -110,6 +110,22 @@ def listed(tx: Tx, tenant: str, field: str, limit: int, now_us: int) -> list[Iss
         IssuedView(**{name: getattr(row, name) for name in names}, state=row.life.standing(now_us).value)
         for row in map(_row, tx.execute(wanted).mappings())
     ]
+
+
+def counts_of(tx: Tx, tenant: str, dek_id: bytes) -> list[tuple[str, str, int]]:
+    """(field, domain, how many) of a person's values that are held."""
+    held = select(_T.field, _T.domain, func.count()).where(_of(tenant, dek_id)).group_by(_T.field, _T.domain)
+    return [(row[0], row[1], row[2]) for row in tx.execute(held.order_by(_T.field, _T.domain))]
+
+
+def of_person(tx: Tx, tenant: str, dek_id: bytes, after: str, limit: int) -> list[TokenRow]:
+    """A person's tokens whose values are held, by id."""
+    wanted = select(vault_tokens).where(_of(tenant, dek_id), _T.id > after).order_by(_T.id).limit(limit)
+    return [_row(row) for row in tx.execute(wanted).mappings()]
+
+
+def _of(tenant: str, dek_id: bytes) -> ColumnElement[bool]:
+    return (_T.tenant == tenant) & (_T.dek_id == dek_id) & _T.sealed.is_not(None)
 
 
 def _first(tx: Tx, here: object) -> TokenRow | None:
