@@ -7,7 +7,7 @@ the same statement, so that no later key opens it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, RowMapping, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from guard.db.engine import Tx
 from guard.db.schema import token_requests, vault_tokens
@@ -46,22 +46,34 @@ class TokenRow:
 
 
 _NAMES = tuple(TokenRow.__slots__)
+# Built once: building a statement takes longer than running it.
+_ADD = insert(vault_tokens)
+_BY_REFERENCE = select(vault_tokens).where(
+    _T.tenant == bindparam("tenant"), _T.reference.in_(bindparam("hashes", expanding=True))
+)
+_BY_VALUE = select(vault_tokens).where(
+    _T.tenant == bindparam("tenant"), _T.value_index.in_(bindparam("hashes", expanding=True))
+)
+_UNUSED = or_(_T.one_time == 0, _T.used_us.is_(None))
+_USABLE = (_T.id == bindparam("row")) & _T.revoked_us.is_(None) & _T.sealed.is_not(None) & _UNUSED
+_USE = update(vault_tokens).where(_USABLE).values(reveals=_T.reveals + 1, used_us=bindparam("now"))
+_USE_UP = _USE.values(**EMPTY)
 
 
 def add(tx: Tx, row: TokenRow) -> None:
     """Insert a token."""
     values = {name: getattr(row, name) for name in _NAMES} | {"one_time": int(row.one_time)}
-    tx.execute(insert(vault_tokens).values(**values))
+    tx.execute(_ADD, values)
 
 
 def by_reference(tx: Tx, tenant: str, references: Sequence[bytes]) -> TokenRow | None:
     """The row of a token, by its hash under any live version of the index key."""
-    return _first(tx, (_T.tenant == tenant) & _T.reference.in_(references))
+    return _first(tx, _BY_REFERENCE, tenant, references)
 
 
 def by_value(tx: Tx, tenant: str, indexes: Sequence[bytes]) -> TokenRow | None:
     """The row of a value's token in a domain."""
-    return _first(tx, (_T.tenant == tenant) & _T.value_index.in_(indexes))
+    return _first(tx, _BY_VALUE, tenant, indexes)
 
 
 def prolong(tx: Tx, row: TokenRow, expires_us: int | None) -> None:
@@ -76,10 +88,7 @@ def forget_value(tx: Tx, row: TokenRow) -> None:
 
 def use(tx: Tx, row: TokenRow, now_us: int) -> bool:
     """Count a reveal; False where a one-time token was used, or any was revoked or emptied, before this."""
-    unused = or_(_T.one_time == 0, _T.used_us.is_(None))
-    here = (_T.id == row.id) & _T.revoked_us.is_(None) & _T.sealed.is_not(None) & unused
-    values = {"reveals": _T.reveals + 1, "used_us": now_us} | (EMPTY if row.one_time else {})
-    return tx.execute(update(vault_tokens).where(here).values(**values)).rowcount == 1
+    return tx.execute(_USE_UP if row.one_time else _USE, {"row": row.id, "now": now_us}).rowcount == 1
 
 
 def revoke(tx: Tx, row: TokenRow, now_us: int) -> None:
@@ -128,8 +137,8 @@ def _of(tenant: str, dek_id: bytes) -> ColumnElement[bool]:
     return (_T.tenant == tenant) & (_T.dek_id == dek_id) & _T.sealed.is_not(None)
 
 
-def _first(tx: Tx, here: object) -> TokenRow | None:
-    row = tx.execute(select(vault_tokens).where(here)).mappings().first()  # type: ignore[arg-type]
+def _first(tx: Tx, wanted: Select[tuple[object, ...]], tenant: str, hashes: Sequence[bytes]) -> TokenRow | None:
+    row = tx.execute(wanted, {"tenant": tenant, "hashes": list(hashes)}).mappings().first()
     return None if row is None else _row(row)
 
 
