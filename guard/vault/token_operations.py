@@ -46,11 +46,11 @@ def issue_tokens(ctx: Context, request: wire.IssueTokens) -> dict[str, Any]:
     vault, results, ids = TokenVault(ctx), list[wire.IssuedItem](), list[str]()
     for item in request.items:
         try:
-            row_id, answer = vault.issue(item)
+            row, answer = vault.issue(item)
         except GuardError as error:
             results.append({"problem": problem(error)})
         else:
-            ids.append(row_id)
+            ids.append(row.id)
             results.append(answer)
     _note(ctx, results, ids)
     return {"results": results}

@@ -7,7 +7,7 @@ the same statement, so that no later key opens it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, delete, func, insert, or_, select, update
 
 from guard.db.engine import Tx
 from guard.db.schema import token_requests, vault_tokens
@@ -97,15 +97,17 @@ def revoke(tx: Tx, row: TokenRow, now_us: int) -> None:
 
 
 def sweep(tx: Tx, now_us: int, limit: int) -> int:
-    """Empty rows of tokens that are over; how many were."""
+    """Empty rows of tokens that are over, and drop requests that are; how many tokens were."""
     over = select(_T.id).where(_T.expires_us <= now_us, _T.sealed.is_not(None)).limit(limit)
+    tx.execute(delete(token_requests).where(_R.expires_us <= now_us))
     return tx.execute(update(vault_tokens).where(_T.id.in_(over)).values(**EMPTY)).rowcount
 
 
 def has_expired(tx: Tx, now_us: int) -> bool:
     """Whether `sweep` has something to do."""
-    wanted = select(_T.id).where(_T.expires_us <= now_us, _T.sealed.is_not(None)).limit(1)
-    return tx.execute(wanted).first() is not None
+    over = select(_T.id).where(_T.expires_us <= now_us, _T.sealed.is_not(None)).limit(1)
+    waited = select(_R.id).where(_R.expires_us <= now_us).limit(1)
+    return any(tx.execute(wanted).first() is not None for wanted in (over, waited))
 
 
 def listed(tx: Tx, tenant: str, field: str, limit: int, now_us: int) -> list[IssuedView]:

@@ -37,8 +37,8 @@ class TokenVault:
         self._subjects = ctx.part(Subjects)
         self._epoch = self._subjects.epoch
 
-    def issue(self, item: Mapping[str, Any]) -> tuple[str, IssuedItem]:
-        """The row's id and the answer for one value: the token that it has in this domain, or a new one.
+    def issue(self, item: Mapping[str, Any]) -> tuple[TokenRow, IssuedItem]:
+        """The row and the answer for one value: the token that it has in this domain, or a new one.
 
         Raises:
             InvalidRequest: no such domain, or another format. SubjectForgotten: the person's key is gone.
@@ -65,7 +65,7 @@ class TokenVault:
                 expires_us = row.expires_us
         else:
             row, token = self._new(policy, domain, dek, item["value"], (expires_us, one_time, indexes[0]))
-        return row.id, {"token": token, "expires_us": expires_us, "one_time": one_time}
+        return row, {"token": token, "expires_us": expires_us, "one_time": one_time}
 
     def find(self, policy: FieldPolicy, token: str) -> TokenRow:
         """The row of a token of this field.

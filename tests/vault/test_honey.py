@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from guard.errors import Denied, GuardError, InvalidRequest, NotFound
+from guard.errors import Conflict, Denied, GuardError, InvalidRequest, NotFound
 from guard.vault import honey
 from guard.vault.honey import Honey, mark
 from guard.vault.keys import Secret
@@ -162,6 +162,57 @@ def test_planting_twice_watches_once(shop):
     assert plant_row(shop).id == plant_row(shop).id
     opened(shop)
     assert [one.occurrences for one in incidents(shop)] == [1]
+
+
+def test_a_value_that_has_a_token_is_not_planted(shop):
+    token = shop.token(VALUE, "nobody-1")
+    with pytest.raises(Conflict, match="made-up value"):
+        plant(shop)
+    assert shop.call("analyst", "honey.list").data == []
+    assert shop.shown(token) == VALUE
+    assert incidents(shop) == []
+
+
+def test_a_planted_value_of_another_person_is_another_token(shop):
+    planted = plant(shop)
+    assert shop.token(VALUE, "u-1") != planted.token
+    with pytest.raises(Conflict):
+        plant(shop)
+
+
+def test_a_bait_that_is_over_is_refused_as_any_token_is(shop):
+    planted = shop.call("analyst", "honey.plant_token", field=CARD, domain="refunds", subject="n", value=VALUE)
+    real = shop.token(VALUE, "u-1", "refunds")
+    shop.world.clock.advance(7201)
+    assert shop.reveal(planted.token) == shop.reveal(real)
+    assert incidents(shop) == []
+
+
+def test_a_revoked_bait_is_refused_as_any_token_is(shop):
+    planted = plant(shop)
+    assert shop.revoke(planted.token) == {"state": "revoked"}
+    assert shop.shown(planted.token) == "GRD-TOKEN-001"
+
+
+def test_another_tenants_analyst_sees_and_removes_no_bait(shop):
+    planted = plant(shop)
+    foreign = shop.world.hire("globex", "user:local|gus", "role:analyst")
+    assert shop.call(foreign, "honey.list").data == []
+    with pytest.raises(NotFound):
+        shop.call(foreign, "honey.remove", honey=planted.id)
+    shop.reveal(planted.token)
+    assert len(incidents(shop)) == 1
+    assert shop.call(foreign, "incidents.list").data == []
+
+
+def test_the_incident_is_there_with_the_reading_and_not_later(shop):
+    """Both are one unit of the commit pipeline: no reader of the store ever sees one without the other."""
+    token = plant(shop).token
+    shop.reveal(token)
+    with shop.world.guard.store.read() as tx:
+        reveals = tx.exec_driver_sql("SELECT reveals FROM vault_tokens").scalar_one()
+        opened = tx.exec_driver_sql("SELECT count(*) FROM incidents").scalar_one()
+    assert (reveals, opened) == (1, 1)
 
 
 def test_a_column_whose_values_are_nobodys_row_cannot_be_planted(shop):

@@ -125,3 +125,16 @@ def test_a_new_field_with_tokens_gets_its_key_in_tenants_that_were_there_before(
         shop = Till(made)
         token = shop.token("Ana", field="payments.name")
         assert shop.shown(token, field="payments.name") == "Ana"
+
+
+def test_requests_that_are_over_are_swept_too(shop):
+    due = sweep_due(shop.world.guard.store.read)
+    token = shop.token(VALUE, "ana")
+    for _ in range(2):
+        shop.reveal(token, "officer")
+        shop.world.clock.advance(24 * 3600 + 1)
+        assert len(due(shop.world.clock.now_us)) == 1
+        shop.world.beat("tokens.sweep", due)
+        with shop.world.guard.store.read() as tx:
+            assert tx.exec_driver_sql("SELECT count(*) FROM token_requests").scalar_one() == 0
+    assert shop.shown(token) == VALUE
