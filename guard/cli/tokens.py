@@ -21,7 +21,7 @@ PurposeOption = Annotated[str, typer.Option(help="what it is for, as the field's
 
 @verb(group, "issue")
 def issue(session: Session) -> None:
-    """Give tokens for values: JSON lines with field, domain, subject, value, and ttl_seconds and one_time if wanted.
+    """Give tokens for values: JSON lines with field, domain, subject, value, and ttl_seconds and single_use if wanted.
 
     Example: echo '{"field":"customers.email","domain":"delivery","subject":"u-17","value":"a@b.cn"}' | guard tokens issue
     """
@@ -46,7 +46,7 @@ def revoke(session: Session) -> None:
     exchange(session, "tokens.revoke_issued")
 
 
-@verb(group, "list", columns=("id", "field", "domain", "state", "one_time", "issued_by", "expires_us", "reveals"))
+@verb(group, "list", columns=("id", "field", "domain", "state", "single_use", "issued_by", "expires_us", "reveals"))
 def list_issued(session: Session, field: FieldOption = "", limit: int = 50) -> Any:
     """List tokens, newest first: how they stand, never what they are.
 

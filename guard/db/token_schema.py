@@ -19,7 +19,7 @@ vault_tokens = table(
     blob("value_index", null=True),
     blob("dek_id"),
     text("sealed", null=True),
-    number("one_time"),
+    number("single_use"),
     number("expires_us", null=True),
     text("issued_by"),
     number("issued_us"),

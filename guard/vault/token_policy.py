@@ -28,7 +28,7 @@ _ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _TOKENS: Final = frozenset({"domains", "reveal"})
 _RULE_REQUIRED: Final = frozenset({"role", "purpose", "mask"})
 _RULE_OPTIONAL: Final = frozenset({"needs"})
-_LIFE: Final = frozenset({"ttl_hours", "one_time"})
+_LIFE: Final = frozenset({"ttl_hours", "single_use"})
 _SAME: Final = frozenset({"form", "alphabet", "min_length"})
 _SAME_OPTIONAL: Final = frozenset({"keep_first", "keep_last", "luhn"})
 
@@ -52,7 +52,7 @@ class Domain:
     """No token passes the check of card numbers, so none is taken for one."""
 
     ttl_seconds: int | None = None
-    one_time: bool = False
+    single_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ def _domain(name: str, entry: Entry) -> Domain:
         raise (form or entry).refuse("'form: random' or 'form: same'")
     if form.value == "random":
         given = entry.mapping(frozenset({"form"}), _LIFE)
-        ttl_seconds, one_time = _life(given)
-        return Domain(name, ttl_seconds=ttl_seconds, one_time=one_time)
+        ttl_seconds, single_use = _life(given)
+        return Domain(name, ttl_seconds=ttl_seconds, single_use=single_use)
     given = entry.mapping(_SAME, _SAME_OPTIONAL | _LIFE)
     made = _format(given, entry)
     return Domain(name, made, "luhn" in given and _luhn(given["luhn"], made), *_life(given))
@@ -113,7 +113,7 @@ def _domain(name: str, entry: Entry) -> Domain:
 
 def _life(given: dict[str, Entry]) -> tuple[int | None, bool]:
     ttl_seconds = given["ttl_hours"].integer(1, MAX_TTL_HOURS) * 3600 if "ttl_hours" in given else None
-    return ttl_seconds, "one_time" in given and given["one_time"].flag()
+    return ttl_seconds, "single_use" in given and given["single_use"].flag()
 
 
 def _format(given: dict[str, Entry], entry: Entry) -> Format:

@@ -31,7 +31,7 @@ class TokenRow:
     value_index: bytes | None
     dek_id: bytes
     sealed: str | None
-    one_time: bool
+    single_use: bool
     expires_us: int | None
     issued_by: str
     issued_us: int
@@ -42,7 +42,7 @@ class TokenRow:
     @property
     def life(self) -> Life:
         """What decides how the token stands."""
-        return Life(self.sealed is not None, self.one_time, self.expires_us, self.revoked_us, self.used_us)
+        return Life(self.sealed is not None, self.single_use, self.expires_us, self.revoked_us, self.used_us)
 
 
 _NAMES = tuple(TokenRow.__slots__)
@@ -54,7 +54,7 @@ _BY_REFERENCE = select(vault_tokens).where(
 _BY_VALUE = select(vault_tokens).where(
     _T.tenant == bindparam("tenant"), _T.value_index.in_(bindparam("hashes", expanding=True))
 )
-_UNUSED = or_(_T.one_time == 0, _T.used_us.is_(None))
+_UNUSED = or_(_T.single_use == 0, _T.used_us.is_(None))
 _USABLE = (_T.id == bindparam("row")) & _T.revoked_us.is_(None) & _T.sealed.is_not(None) & _UNUSED
 _USE = update(vault_tokens).where(_USABLE).values(reveals=_T.reveals + 1, used_us=bindparam("now"))
 _USE_UP = _USE.values(**EMPTY)
@@ -62,7 +62,7 @@ _USE_UP = _USE.values(**EMPTY)
 
 def add(tx: Tx, row: TokenRow) -> None:
     """Insert a token."""
-    values = {name: getattr(row, name) for name in _NAMES} | {"one_time": int(row.one_time)}
+    values = {name: getattr(row, name) for name in _NAMES} | {"single_use": int(row.single_use)}
     tx.execute(_ADD, values)
 
 
@@ -88,7 +88,7 @@ def forget_value(tx: Tx, row: TokenRow) -> None:
 
 def use(tx: Tx, row: TokenRow, now_us: int) -> bool:
     """Count a reveal; False where a one-time token was used, or any was revoked or emptied, before this."""
-    return tx.execute(_USE_UP if row.one_time else _USE, {"row": row.id, "now": now_us}).rowcount == 1
+    return tx.execute(_USE_UP if row.single_use else _USE, {"row": row.id, "now": now_us}).rowcount == 1
 
 
 def revoke(tx: Tx, row: TokenRow, now_us: int) -> None:
@@ -115,7 +115,7 @@ def listed(tx: Tx, tenant: str, field: str, limit: int, now_us: int) -> list[Iss
     here = _T.tenant == tenant
     if field:
         here &= _T.field == field
-    names = ("id", "field", "domain", "one_time", "issued_by", "issued_us", "expires_us", "reveals", "used_us")
+    names = ("id", "field", "domain", "single_use", "issued_by", "issued_us", "expires_us", "reveals", "used_us")
     wanted = select(vault_tokens).where(here).order_by(_T.issued_us.desc(), _T.id.desc()).limit(limit)
     return [
         IssuedView(**{name: getattr(row, name) for name in names}, state=row.life.standing(now_us).value)
@@ -145,7 +145,7 @@ def _first(tx: Tx, wanted: Select[tuple[object, ...]], tenant: str, hashes: Sequ
 
 
 def _row(row: RowMapping) -> TokenRow:
-    return TokenRow(**(dict(row) | {"one_time": bool(row["one_time"])}))
+    return TokenRow(**(dict(row) | {"single_use": bool(row["single_use"])}))
 
 
 # reveals that need a second person

@@ -44,7 +44,7 @@ class TokenVault:
             InvalidRequest: no such domain, or another format. SubjectForgotten: the person's key is gone.
         """
         ctx, policy, domain = self._ctx, *self._declared(item)
-        one_time = domain.one_time or item.get("one_time", False)
+        single_use = domain.single_use or item.get("single_use", False)
         expires_us = _end(ctx.now_us, domain, item.get("ttl_seconds"))
         if domain.format is not None:
             tokens.same(domain.format, item["value"], ctx.random)  # refused before a key is made for it
@@ -56,7 +56,7 @@ class TokenVault:
             )
             for one in keys
         ]
-        row = None if one_time else self._known(dek, indexes, item["value"])
+        row = None if single_use else self._known(dek, indexes, item["value"])
         if row is not None:
             token, _ = self._payload(dek, row)
             if row.expires_us is not None and (expires_us is None or expires_us > row.expires_us):
@@ -64,8 +64,8 @@ class TokenVault:
             else:
                 expires_us = row.expires_us
         else:
-            row, token = self._new(policy, domain, dek, item["value"], (expires_us, one_time, indexes[0]))
-        return row, {"token": token, "expires_us": expires_us, "one_time": one_time}
+            row, token = self._new(policy, domain, dek, item["value"], (expires_us, single_use, indexes[0]))
+        return row, {"token": token, "expires_us": expires_us, "single_use": single_use}
 
     def find(self, policy: FieldPolicy, token: str) -> TokenRow:
         """The row of a token of this field.
@@ -142,7 +142,7 @@ class TokenVault:
         self, policy: FieldPolicy, domain: Domain, dek: Dek, value: str, more: tuple[int | None, bool, bytes]
     ) -> tuple[TokenRow, str]:
         ctx, key = self._ctx, self._keys(policy)[0]
-        expires_us, one_time, index = more
+        expires_us, single_use, index = more
         token = tokens.draw(domain, value, ctx.random, lambda text: self._taken(policy, text))
         row_id = ctx.new_id("vtk")
         sealed = seal_text(_version(dek), _cell(ctx.tenant, policy.name, row_id), tokens.payload(token, value))
@@ -153,10 +153,10 @@ class TokenVault:
             domain=domain.name,
             index_version=key.version,
             reference=tokens.reference(key.material.expose(), key.version, policy.name, token),
-            value_index=None if one_time else index,
+            value_index=None if single_use else index,
             dek_id=dek.dek_id,
             sealed=sealed,
-            one_time=one_time,
+            single_use=single_use,
             expires_us=expires_us,
             issued_by=ctx.actor.subject,
             issued_us=ctx.now_us,

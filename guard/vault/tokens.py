@@ -46,7 +46,7 @@ class Life:
     """What decides how a token stands; times in microseconds UTC."""
 
     held: bool
-    one_time: bool
+    single_use: bool
     expires_us: int | None = None
     revoked_us: int | None = None
     used_us: int | None = None
@@ -55,7 +55,7 @@ class Life:
         """How it stands at *now_us*; at the very microsecond of its end it is over."""
         if self.revoked_us is not None:
             return Standing.REVOKED
-        if self.one_time and self.used_us is not None:
+        if self.single_use and self.used_us is not None:
             return Standing.USED
         if self.expires_us is not None and now_us >= self.expires_us:
             return Standing.EXPIRED

@@ -33,7 +33,7 @@ class IssueItem(TypedDict):
     subject: Subject
     value: Value
     ttl_seconds: NotRequired[Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS)]]
-    one_time: NotRequired[bool]
+    single_use: NotRequired[bool]
 
 
 class IssuedItem(TypedDict):
@@ -41,7 +41,7 @@ class IssuedItem(TypedDict):
 
     token: NotRequired[str]
     expires_us: NotRequired[int | None]
-    one_time: NotRequired[bool]
+    single_use: NotRequired[bool]
     problem: NotRequired[ItemProblem]
 
 
@@ -120,7 +120,7 @@ class IssuedView(Model):
     field: str
     domain: str
     state: State
-    one_time: bool
+    single_use: bool
     issued_by: str
     issued_us: int
     expires_us: int | None

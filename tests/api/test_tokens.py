@@ -65,7 +65,7 @@ BAD_ITEMS = {
     "a time to live of nothing": ITEM | {"ttl_seconds": 0},
     "a time to live of text": ITEM | {"ttl_seconds": "9"},
     "a fraction of a second": ITEM | {"ttl_seconds": 1.5},
-    "once as a number": ITEM | {"one_time": 1},
+    "once as a number": ITEM | {"single_use": 1},
     "a mask": ITEM | {"mask": "full"},
     "a token of his own": ITEM | {"token": "tok_" + "a" * 26},
 }
@@ -137,7 +137,7 @@ def test_two_forms_of_a_character_are_two_values(api):
 
 def test_of_many_requests_for_one_use_one_wins(api, delivery):
     for number in range(5):
-        item = ITEM | {"one_time": True, "subject": f"once-{number}"}
+        item = ITEM | {"single_use": True, "subject": f"once-{number}"}
         token = api("POST", ISSUE, {"items": [item]}).json["results"][0]["token"]
         answers, gate = [], threading.Barrier(6)
 

@@ -90,8 +90,8 @@ def test_who_may_not_is_told_for_each_line():
 
 
 def test_values_go_in_and_come_out_as_the_role_may_see_them(dev):
-    issued, _ = typed(dev, "issue", given=lines(wanted("u-21"), wanted("u-22", one_time=True)))
-    assert [one["one_time"] for one in issued] == [False, True]
+    issued, _ = typed(dev, "issue", given=lines(wanted("u-21"), wanted("u-22", single_use=True)))
+    assert [one["single_use"] for one in issued] == [False, True]
     asked = lines(*({"field": EMAIL, "token": one["token"]} for one in issued))
     shown, _ = typed(dev, "reveal", "delivery", given=asked)
     assert shown == [{"value": SECRET, "mask": "full"}] * 2

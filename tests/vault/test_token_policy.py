@@ -34,10 +34,15 @@ def read(domains=RANDOM, reveal=SUPPORT):
 
 def test_what_is_declared_is_read():
     same = '{form: same, alphabet: "0123456789", min_length: 13, keep_first: 6, luhn: fails, ttl_hours: 2}'
-    policy = read(f"{{a: {{form: random, one_time: true}}, b: {same}}}", SUPPORT.replace("}", ", needs: [step_up]}"))
+    policy = read(f"{{a: {{form: random, single_use: true}}, b: {same}}}", SUPPORT.replace("}", ", needs: [step_up]}"))
     first, second = policy.tokens.domains["a"], policy.tokens.domains["b"]
-    assert (first.format, first.one_time, first.ttl_seconds) == (None, True, None)
-    assert (second.format.keep_first, second.luhn_fails, second.ttl_seconds, second.one_time) == (6, True, 7200, False)
+    assert (first.format, first.single_use, first.ttl_seconds) == (None, True, None)
+    assert (second.format.keep_first, second.luhn_fails, second.ttl_seconds, second.single_use) == (
+        6,
+        True,
+        7200,
+        False,
+    )
     assert policy.tokens.rules == (Rule("support", "support", "last4", frozenset({Need.STEP_UP})),)
     assert policy.index_keys == {"payments.card#tokens"}
 
@@ -57,14 +62,14 @@ def test_a_field_without_tokens_needs_no_key_for_them():
         ("{Big: {form: random}}", SUPPORT, "the name of a domain in lower case"),
         ("{a: {}}", SUPPORT, "'form: random' or 'form: same'"),
         ("{a: {form: other}}", SUPPORT, "'form: random' or 'form: same'"),
-        ("{a: {form: random, alphabet: abc}}", SUPPORT, "one of the keys form, one_time, ttl_hours"),
+        ("{a: {form: random, alphabet: abc}}", SUPPORT, "one of the keys form, single_use, ttl_hours"),
         ("{a: {form: same}}", SUPPORT, "the key 'alphabet' here"),
         ('{a: {form: same, alphabet: "01", min_length: 8}}', SUPPORT, "at least 1000000 values"),
         ('{a: {form: same, alphabet: "00123", min_length: 20}}', SUPPORT, "different characters"),
         ('{a: {form: same, alphabet: "abcdefghij", min_length: 9, luhn: fails}}', SUPPORT, "'luhn: fails' beside"),
         ('{a: {form: same, alphabet: "0123456789", min_length: 9, luhn: true}}', SUPPORT, "'luhn: fails' beside"),
         ("{a: {form: random, ttl_hours: 0}}", SUPPORT, "an integer from 1 to 87600"),
-        ("{a: {form: random, one_time: 1}}", SUPPORT, "true or false"),
+        ("{a: {form: random, single_use: 1}}", SUPPORT, "true or false"),
         (RANDOM, "{role: support, purpose: marketing, mask: last4}", "a purpose of the column (billing, support)"),
         (RANDOM, "{role: support, purpose: support, mask: half}", "a mask (email, full, last4, none, partial)"),
         (RANDOM, "{role: 'role:support', purpose: support, mask: none}", "without 'role:'"),

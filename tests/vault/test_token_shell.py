@@ -213,7 +213,7 @@ def test_what_is_over_is_swept_out_of_the_store(shop, person):
 
 def test_a_token_for_one_use_gives_its_value_once(shop, person):
     issued = shop.issue(VALUE, person, "receipts")
-    assert issued["one_time"] is True
+    assert issued["single_use"] is True
     assert shop.token(VALUE, person, "receipts") != issued["token"]
     assert shop.shown(issued["token"]) == VALUE
     answer = shop.reveal(issued["token"])
@@ -223,7 +223,7 @@ def test_a_token_for_one_use_gives_its_value_once(shop, person):
 
 def test_any_domain_gives_a_token_for_one_use_where_that_is_asked_for(shop, person):
     lasting = shop.token(VALUE, person)
-    once = shop.issue(VALUE, person, one_time=True)
+    once = shop.issue(VALUE, person, single_use=True)
     assert once["token"] != lasting
     assert shop.token(VALUE, person) == lasting
     assert [shop.shown(once["token"]) for _ in range(2)] == [VALUE, GONE]

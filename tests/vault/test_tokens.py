@@ -112,16 +112,16 @@ def test_a_format_that_is_used_up_ends_in_an_error_and_not_in_a_loop():
 @pytest.mark.parametrize(
     ("life", "now_us", "standing"),
     [
-        (Life(held=True, one_time=False), 0, Standing.LIVE),
-        (Life(held=True, one_time=False, expires_us=10), 9, Standing.LIVE),
-        (Life(held=True, one_time=False, expires_us=10), 10, Standing.EXPIRED),
-        (Life(held=False, one_time=False, expires_us=10), 10, Standing.EXPIRED),
-        (Life(held=True, one_time=False, used_us=5), 9, Standing.LIVE),
-        (Life(held=True, one_time=True), 9, Standing.LIVE),
-        (Life(held=False, one_time=True, used_us=5), 9, Standing.USED),
-        (Life(held=False, one_time=False, revoked_us=5), 9, Standing.REVOKED),
-        (Life(held=False, one_time=True, expires_us=7, revoked_us=5, used_us=4), 9, Standing.REVOKED),
-        (Life(held=False, one_time=False), 9, Standing.FORGOTTEN),
+        (Life(held=True, single_use=False), 0, Standing.LIVE),
+        (Life(held=True, single_use=False, expires_us=10), 9, Standing.LIVE),
+        (Life(held=True, single_use=False, expires_us=10), 10, Standing.EXPIRED),
+        (Life(held=False, single_use=False, expires_us=10), 10, Standing.EXPIRED),
+        (Life(held=True, single_use=False, used_us=5), 9, Standing.LIVE),
+        (Life(held=True, single_use=True), 9, Standing.LIVE),
+        (Life(held=False, single_use=True, used_us=5), 9, Standing.USED),
+        (Life(held=False, single_use=False, revoked_us=5), 9, Standing.REVOKED),
+        (Life(held=False, single_use=True, expires_us=7, revoked_us=5, used_us=4), 9, Standing.REVOKED),
+        (Life(held=False, single_use=False), 9, Standing.FORGOTTEN),
     ],
 )
 def test_how_a_token_stands(life, now_us, standing):

@@ -25,7 +25,7 @@ columns:
       domains:
         checkout: {form: random}
         refunds: {form: random, ttl_hours: 2}
-        receipts: {form: random, one_time: true}
+        receipts: {form: random, single_use: true}
         partner: {form: same, alphabet: "0123456789", min_length: 13, keep_first: 2, keep_last: 4, luhn: fails}
       reveal:
         - {role: support, purpose: support, mask: last4}

@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("value_index", sa.LargeBinary(), nullable=True),
         sa.Column("dek_id", sa.LargeBinary(), nullable=False),
         sa.Column("sealed", sa.Text(), nullable=True),
-        sa.Column("one_time", INT, autoincrement=False, nullable=False),
+        sa.Column("single_use", INT, autoincrement=False, nullable=False),
         sa.Column("expires_us", INT, autoincrement=False, nullable=True),
         sa.Column("issued_by", sa.Text(), nullable=False),
         sa.Column("issued_us", INT, autoincrement=False, nullable=False),
