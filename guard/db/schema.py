@@ -6,14 +6,17 @@ holds the two against each other.
 
 from sqlalchemy import Index, Table, UniqueConstraint
 
-from guard.db.table import blob as _blob
-from guard.db.table import metadata
-from guard.db.table import number as _int
-from guard.db.table import table as _table
-from guard.db.table import text as _text
+from guard.db.columns import blob as _blob
+from guard.db.columns import integer as _int
+from guard.db.columns import page
+from guard.db.columns import table as _table
+from guard.db.columns import text as _text
 from guard.db.token_schema import honeys, token_requests, vault_tokens
 
-__all__ = ["honeys", "metadata", "token_requests", "vault_tokens"]
+__all__ = ["honeys", "token_requests", "vault_tokens"]  # the rest of the page; the others are made here
+
+metadata = page
+"""What the migrations are held against, once the tables below are in it."""
 
 # The store itself
 

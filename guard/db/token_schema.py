@@ -6,7 +6,7 @@ sealed together under the person's key. Nothing tells a planted row from another
 
 from sqlalchemy import Index, UniqueConstraint
 
-from guard.db.table import blob, number, table, text
+from guard.db.columns import blob, integer, table, text
 
 vault_tokens = table(
     "vault_tokens",
@@ -14,18 +14,18 @@ vault_tokens = table(
     text("tenant"),
     text("field"),
     text("domain"),
-    number("index_version"),
+    integer("index_version"),
     blob("reference"),
     blob("value_index", null=True),
     blob("dek_id"),
     text("sealed", null=True),
-    number("single_use"),
-    number("expires_us", null=True),
+    integer("single_use"),
+    integer("expires_us", null=True),
     text("issued_by"),
-    number("issued_us"),
-    number("reveals"),
-    number("used_us", null=True),
-    number("revoked_us", null=True),
+    integer("issued_us"),
+    integer("reveals"),
+    integer("used_us", null=True),
+    integer("revoked_us", null=True),
     UniqueConstraint("tenant", "reference"),
     UniqueConstraint("tenant", "value_index"),
     Index(None, "tenant", "dek_id"),
@@ -39,12 +39,12 @@ token_requests = table(
     text("field"),
     text("purpose"),
     blob("covers"),
-    number("tokens"),
+    integer("tokens"),
     text("asked_by"),
-    number("asked_us"),
-    number("expires_us"),
+    integer("asked_us"),
+    integer("expires_us"),
     text("approved_by", null=True),
-    number("used_us", null=True),
+    integer("used_us", null=True),
     Index(None, "tenant", "covers"),
 )
 honeys = table(
@@ -55,7 +55,7 @@ honeys = table(
     text("field"),
     blob("mark"),
     text("planted_by"),
-    number("planted_us"),
-    number("removed_us", null=True),
+    integer("planted_us"),
+    integer("removed_us", null=True),
     Index(None, "tenant", "mark"),
 )

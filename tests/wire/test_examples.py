@@ -32,6 +32,7 @@ PATH = {
     "plan": "region-outage",
     "request": "rvl_019a0000-0000-7000-8000-000000000000",
     "run": "run_019a0000-0000-7000-8000-000000000000",
+    "slot": "passphrase-0a1b2c",
     "stream": "shop",
     "tile": "000",
     "version": 1,

@@ -1,11 +1,11 @@
-"""How tables are written: strict ones of SQLite, with names of indexes and constraints that are the same everywhere.
+"""How a table and its columns are written on the page of tables; here stands no table.
 
-Law: a table has columns of three kinds, whole numbers, texts and bytes; what may be null says so.
+Law: tables are STRICT, a column holds something unless it says `null`, and no number is counted up by the database.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
-metadata = MetaData(
+page = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
 )
 
@@ -15,19 +15,19 @@ Int = BigInteger().with_variant(Integer, "sqlite")
 
 def table(name: str, *parts: Column[object] | UniqueConstraint | Index) -> Table:
     """A table of the page."""
-    return Table(name, metadata, *parts, sqlite_strict=True)
+    return Table(name, page, *parts, sqlite_strict=True)
 
 
-def number(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    """A column of whole numbers; of times, in microseconds UTC."""
+def integer(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
+    """A whole number of up to 64 bits."""
     return Column(name, Int, primary_key=key, nullable=null, autoincrement=False)
 
 
 def text(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    """A column of texts."""
+    """Text."""
     return Column(name, Text, primary_key=key, nullable=null)
 
 
 def blob(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    """A column of bytes."""
+    """Bytes."""
     return Column(name, LargeBinary, primary_key=key, nullable=null)
