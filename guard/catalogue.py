@@ -49,6 +49,7 @@ class Decision:
     rule: str
     path: tuple[str, ...] = ()
     version: int = 0
+    roles: frozenset[str] = frozenset()  # of an allowed one: all that the actor holds, for what is shown by role
 
 
 class Caller(Protocol):

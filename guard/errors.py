@@ -248,6 +248,24 @@ class LeaseEnded(GuardError):
     code, title, kind = "GRD-KEY-030", "Lease ended", Kind.GONE
 
 
+class TokenEnded(GuardError):
+    """The token was used, revoked or is over, so it gives nothing any more; issue a new one."""
+
+    code, title, kind = "GRD-TOKEN-001", "Token ended", Kind.GONE
+
+
+class SecondPersonNeeded(GuardError):
+    """The field's policy lets nobody reveal this alone; somebody else approves it first."""
+
+    code, title, kind = "GRD-TOKEN-002", "Second person needed", Kind.DENIED
+
+
+class StepUpNeeded(GuardError):
+    """The field's policy asks for a proof of who the caller is that is fresher than a token."""
+
+    code, title, kind = "GRD-TOKEN-003", "Step-up needed", Kind.DENIED
+
+
 class RootKeyMissing(GuardError):
     """The data is initialised but the root key is not where the settings say, or is unreadable."""
 

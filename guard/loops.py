@@ -20,13 +20,16 @@ from guard.audit.standing import Standing
 from guard.audit.stream import POLL_SECONDS, Stream, Streams
 from guard.audit.witnesses import Witnesses
 from guard.catalogue import PLATFORM, Actor
+from guard.db.engine import Store
 from guard.gate import Gate
 from guard.runbook.desk import Desk
 from guard.settings import Settings
 from guard.vault.forgetting import Forgetting
+from guard.vault.token_operations import sweep_due
 from guard.vault.vault import Vault
 from guard.worker import Due, Worker, always
 
+SWEEP_SECONDS = 60  # how long the value of a token outlives its end at most; nothing opens it meanwhile
 SINK_WATCH_SECONDS = 5  # with the 45 s after which a sink is late, an alarm comes within a minute
 
 
@@ -37,6 +40,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     desk: Desk = parts[Desk]
     worker.every(0, "reencryptions.step", vault.due)
     _turn(worker, vault, settings)
+    worker.every(SWEEP_SECONDS, "tokens.sweep", sweep_due(parts[Store].read))
     worker.every(0, "exports.step", exports.due)
     worker.every(0, "runs.advance", desk.due)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)

@@ -30,6 +30,7 @@ import guard.vault.compromise
 import guard.vault.custody_operations
 import guard.vault.field_operations
 import guard.vault.foreign_operations
+import guard.vault.honey_operations
 import guard.vault.import_operations
 import guard.vault.ingest_operations
 import guard.vault.key_export_operations
@@ -39,6 +40,7 @@ import guard.vault.operations
 import guard.vault.reencryption
 import guard.vault.retirement
 import guard.vault.subject_catalogue
+import guard.vault.token_operations
 
 ROOMS: tuple[ModuleType, ...] = (
     guard.access.grant_operations,
@@ -70,6 +72,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.field_operations,
     guard.vault.foreign_operations,
     guard.vault.import_operations,
+    guard.vault.honey_operations,
     guard.vault.ingest_operations,
     guard.vault.key_export_operations,
     guard.vault.key_operations,
@@ -78,4 +81,5 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.reencryption,
     guard.vault.retirement,
     guard.vault.subject_catalogue,
+    guard.vault.token_operations,
 )

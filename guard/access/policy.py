@@ -135,6 +135,7 @@ class _Shard:
         self.until_us = min((g.expires_us for g in live if g.expires_us is not None), default=1 << 62)
         self._tenant = tenant
         self._up: dict[str, list[str]] = {}
+        self._held: dict[str, frozenset[str]] = {}
         self._places = {(rule[0], rule[1], rule[2], rule[3]): rule[4] for rule in rows.rules}
         self._lock = threading.Lock()
         casbin_model = CasbinModel()
@@ -158,9 +159,22 @@ class _Shard:
         if not rule:
             return Decision(False, "no rule allows it", (), version)
         place = self._places.get((rule[0], rule[2], rule[3], rule[4]), "")
-        return Decision(
-            bool(allow), f"{rule[0]} {rule[4]} {rule[3]} on {rule[2]} ({place})", self._path(subject, rule[0]), version
-        )
+        reason = f"{rule[0]} {rule[4]} {rule[3]} on {rule[2]} ({place})"
+        return Decision(bool(allow), reason, self._path(subject, rule[0]), version, self._roles(subject))
+
+    def _roles(self, subject: str) -> frozenset[str]:
+        known = self._held.get(subject)
+        if known is not None:  # one for all remembered decisions about a subject, and not one for each
+            return known
+        found: set[str] = set()
+        above = list(self._up.get(subject, ()))
+        while above:
+            role = above.pop()
+            if role not in found:
+                found.add(role)
+                above.extend(self._up.get(role, ()))
+        self._held[subject] = frozenset(found)
+        return self._held[subject]
 
     def _path(self, subject: str, role: str) -> tuple[str, ...]:
         trails: list[tuple[str, ...]] = [(subject,)]

@@ -30,6 +30,7 @@ from guard.cli import (
     run,
     serving,
     subjects,
+    tokens,
     verify,
     witness,
 )
@@ -62,6 +63,8 @@ for _name, _group, _help in (
     ("files", files.group, "Seal and open files of any size in this process."),
     ("leases", leases.group, "Data keys that clients hold for a while."),
     ("subjects", subjects.group, "What is held on a person, and forgetting one."),
+    ("tokens", tokens.group, "Tokens that stand in for values."),
+    ("honey", tokens.honey, "Planted values, whose reading raises an incident."),
     ("access", access.group, "Tenants, tokens, roles and checks."),
     ("logs", logs.group, "Request logs, detections and decisions."),
     ("plan", plan.group, "Contingency plans."),

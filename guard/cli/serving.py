@@ -23,6 +23,7 @@ from guard.settings import Settings, discover_home, load, supervisor
 
 DEVELOPER = (
     "role:storing-service",
+    "role:identity-officer",
     "role:billing-service",
     "role:delivery-service",
     "role:support",

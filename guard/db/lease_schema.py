@@ -1,4 +1,4 @@
-"""The tables of leased data keys, which belong to the page of tables (`schema`) and follow its law. No key is in them."""
+"""The tables of leased data keys, which belong to the page of tables (`schema`) and follow its law; no key is there."""
 
 from sqlalchemy import Index
 

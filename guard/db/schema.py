@@ -6,7 +6,7 @@ holds the two against each other.
 
 from sqlalchemy import Index, Table, UniqueConstraint
 
-from guard.db import import_schema, lease_schema, version_schema  # noqa: F401  tables of their own page, complete with these
+from guard.db import import_schema, lease_schema, token_schema, version_schema  # noqa: F401  their tables are on it too
 from guard.db.columns import blob as _blob
 from guard.db.columns import integer as _int
 from guard.db.columns import page

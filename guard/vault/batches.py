@@ -4,13 +4,14 @@ Law: one bad item never spoils its neighbours; values of one field and key share
 """
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from guard.errors import DoesNotOpen, GuardError, InvalidContext, InvalidEnvelope, InvalidRequest, NotFound
 from guard.vault.context import Value, from_json
 from guard.vault.envelope import FLAG_SUBJECT_KEY, HEADER_BYTES, Header, from_text, header_of
 from guard.vault.formats import FormatOpener, FormatSealer
+from guard.vault.honey import Honey
 from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Opener, Sealer, Varying
@@ -178,6 +179,19 @@ def reseal(
         return {"ciphertext": sealer.seal(bound, plaintext), "key_version": version}
     except GuardError as error:
         return {"problem": problem(error)}
+
+
+def planted(
+    honey: Honey, tenant: str, policies: Mapping[str, FieldPolicy], items: Sequence[Item], results: Results
+) -> Iterator[bytes]:
+    """The marks of planted rows among the items that opened."""
+    for item, answer in zip(items, results, strict=True):
+        if "problem" not in answer:
+            policy = policies[item["field"]]
+            names = binding(policy)
+            found = honey.planted_row(tenant, policy.table, zip(names, varying(names, item["context"]), strict=True))
+            if found is not None:
+                yield found
 
 
 def shared(tenant: str, policy: FieldPolicy) -> dict[str, Value]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import meta, subject_deks, subject_forgets
+from guard.db.schema import meta, subject_deks, subject_forgets, vault_tokens
 from guard.vault.shred import NO_HASH, LedgerEntry, Point, Stage, bounds_of
 
 WRAP_BYTES = 48
@@ -99,6 +99,9 @@ def destroy(tx: Tx, tenant: str, dek_id: bytes) -> bool:
     """Overwrite and delete a key; False where that was done before."""
     here = (subject_deks.c.tenant == tenant) & (subject_deks.c.dek_id == dek_id)
     tx.execute(update(subject_deks).where(here).values(wrapped=bytes(WRAP_BYTES)))
+    # A token's index would still tell whoever guesses the value that it was the person's.
+    of_person = (vault_tokens.c.tenant == tenant) & (vault_tokens.c.dek_id == dek_id)
+    tx.execute(update(vault_tokens).where(of_person).values(sealed=None, value_index=None))
     return tx.execute(delete(subject_deks).where(here)).rowcount == 1
 
 

@@ -29,7 +29,7 @@ def create_keyring(ctx: Context, request: wire.CreateKeyring) -> wire.KeyringVie
     for name, suite in _wanted_keys(vault).items():
         if name not in known:
             versions.append(vault.hierarchy.new_version(ctx.tx, kek, name, 1, suite, ctx.now_us))
-    missing = {one.key_name for policy in vault.policies.values() for one in policy.indexes} - known_indexes
+    missing = {name for policy in vault.policies.values() for name in policy.index_keys} - known_indexes
     index_keys = [vault.hierarchy.new_index_key(ctx.tx, kek, name, ctx.now_us) for name in sorted(missing)]
     ctx.after_commit(lambda: vault.change(lambda ring: ring.replace(versions, index_keys)))
     ctx.note(keys=len(versions), index_keys=len(index_keys))

@@ -6,6 +6,7 @@ from typing import Any
 from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest
 from guard.vault import batches, keyed
+from guard.vault.alarm import raise_later
 from guard.vault.envelope import TEXT_HEADER_CHARACTERS
 from guard.vault.mask import mask
 from guard.vault.suites import DOES_NOT_OPEN
@@ -177,6 +178,8 @@ def _open(ctx: Context, request: wire.Decrypt, show: Any) -> dict[str, Any]:
             used = batches.unseal(vault.keyring, ctx.tenant, policy, items, results, places, shown, grant)
         for version in used:
             vault.life.uses.open((ctx.tenant, policy.key, version), ctx.now_us)
+    if vault.honey.watches(ctx.tenant):
+        raise_later(ctx, batches.planted(vault.honey, ctx.tenant, vault.policies, items, results))
     # Only what opened is named: what did not may be a value in clear, whose hash could be guessed.
     opened = [
         item["ciphertext"]

@@ -21,6 +21,7 @@ from guard.vault.index import Definition
 from guard.vault.mask import MASKS
 from guard.vault.normalisers import NORMALISERS, normaliser
 from guard.vault.sealing import PAD_STEPS
+from guard.vault.token_policy import TokenPolicy, parse_tokens
 
 MAX_COLUMNS: Final = 256
 MAX_PURPOSES: Final = 32
@@ -34,7 +35,7 @@ _TABLE_REQUIRED: Final = frozenset({"version", "table", "columns"})
 _TABLE_OPTIONAL: Final = frozenset({"rows"})
 _COLUMN_REQUIRED: Final = frozenset({"class", "suite", "bind", "mask", "purposes"})
 _COLUMN_OPTIONAL: Final = frozenset(
-    {"key", "index", "portable", "deterministic", "entropy", "pad", "ingest", "format", "keyed_by"}
+    {"key", "index", "portable", "deterministic", "entropy", "pad", "ingest", "format", "keyed_by", "tokens"}
 )
 _FORMAT_REQUIRED: Final = frozenset({"alphabet", "min_length"})
 _FORMAT_OPTIONAL: Final = frozenset({"keep_first", "keep_last"})
@@ -78,6 +79,19 @@ class FieldPolicy:
 
     format: Format | None = None
     """What values of the suite ff1 look like; None for every other suite."""
+
+    tokens: TokenPolicy | None = None
+    """For what, and how, tokens stand in for values of this field; None if they do not."""
+
+    @property
+    def token_key(self) -> str:
+        """The name of the index key of the field's tokens; no index can have it."""
+        return f"{self.name}#tokens"
+
+    @property
+    def index_keys(self) -> set[str]:
+        """Every index key that this field needs."""
+        return {one.key_name for one in self.indexes} | ({self.token_key} if self.tokens else set())
 
     @property
     def ingest_key(self) -> str:
@@ -151,6 +165,7 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
     )
     if len({one.name for one in indexes}) != len(indexes):
         raise given["index"].refuse("indexes with different names")
+    purposes = _purposes(given["purposes"])
     return FieldPolicy(
         name=field,
         table=table.name,
@@ -160,13 +175,14 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
         suite=suite.id,
         bind=bind,
         mask=_choice(given["mask"], "a mask", MASKS),
-        purposes=_purposes(given["purposes"]),
+        purposes=purposes,
         indexes=indexes,
         pad_step=_pad_step(given["pad"]) if "pad" in given else 0,
         ingest=Kem(_choice(given["ingest"], "a way to seal", [kem.value for kem in Kem]))
         if "ingest" in given
         else None,
         format=form,
+        tokens=parse_tokens(given["tokens"], purposes) if "tokens" in given else None,
         keyed_by_subject="keyed_by" in given and _keyed_by_subject(given["keyed_by"], suite, bind),
     )
 

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest, NotFound
 from guard.settings import Source
-from guard.vault import batches, dek_store
+from guard.vault import batches, dek_store, token_access
 from guard.vault.context import Value
 from guard.vault.dek_store import DekRow
 from guard.vault.envelope import FLAG_PADDED, FLAG_SUBJECT_KEY, SuiteId, census_prefixes
@@ -61,6 +61,7 @@ def report_subject(ctx: Context, request: wire.AskSubject) -> wire.SubjectReport
         )
         for source, column, policy in keyed
     ]
+    data += token_access.held(ctx, key)
     hold = covering(ctx, ctx.tx, tenant, request.subject)
     state = "revoked" if key.revoked_us is not None else "held" if hold else "live"
     ctx.note(columns=len(data), values=sum(one.count for one in data), state=state)
@@ -96,6 +97,9 @@ def export_subject(ctx: Context, request: wire.ExportSubject) -> wire.SubjectExp
                 break
             assert version is not None  # there is a place
             found.append(_opened(version, place, cell, request.subject))
+    if not cursor:
+        values, cursor = token_access.export(ctx, key, _parted(request.cursor), len(places), request.limit - len(found))
+        found += values
     failed = sum(one.problem is not None for one in found)
     ctx.note(values=len(found), failed=failed)
     return wire.SubjectExport(data=found, cursor=cursor)

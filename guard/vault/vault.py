@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping
 
 from guard.db.engine import Tx
 from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
-from guard.vault import batches, store
+from guard.vault import batches, honey_store, store
 from guard.vault.formats import FormatSealer
+from guard.vault.honey import KEY_BYTES, Honey
 from guard.vault.key_life import KeyLife
-from guard.vault.keys import Keyring, KeyVersion
+from guard.vault.keys import Keyring, KeyVersion, Secret
 from guard.vault.policy import FieldPolicy
 from guard.vault.queue import Queue
 from guard.vault.sealing import Sealer
 from guard.vault.suites import Random
 from guard.vault.unsealing import Hierarchy
 
+HONEY_KEY = "honey_key"
 MAX_SEALERS = 4096  # fields of tenants; each binds a key and takes about 1 kB
 
 
@@ -28,6 +30,7 @@ class Vault:
         self._random = random
         self.policies = policies
         self.keyring = Keyring()
+        self.honey = Honey()
         self.jobs = Queue()
         self.life = KeyLife()
         self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
@@ -40,8 +43,10 @@ class Vault:
         self.keyring = Keyring([*versions, *self.life.destroyed(tx)], index_keys)
         for tenant, view in store.open_jobs(tx):
             self.jobs.put(tenant, view)
+        if store.find_secret(tx, HONEY_KEY) is not None:
+            self.honey = Honey(self.honey_key(tx, 0), honey_store.marks(tx))
         wanted = {("key", name) for policy in self.policies.values() for name in policy.keys}
-        wanted |= {("index", one.key_name) for policy in self.policies.values() for one in policy.indexes}
+        wanted |= {("index", name) for policy in self.policies.values() for name in policy.index_keys}
         held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
         tenants = sorted({tenant for tenant, _, _ in held})
         self.lacking = tuple(one for one in tenants if any((one, *name) not in held for name in wanted))
@@ -102,9 +107,18 @@ class Vault:
         self.keyring = how(self.keyring)
         self._sealers = {}  # they bind keys of the keyring that went
 
+    def honey_key(self, tx: Tx, now_us: int) -> Secret:
+        """The key that marks what is planted; made when something is planted first."""
+        return self.hierarchy.system_secret(tx, HONEY_KEY, KEY_BYTES, now_us)
+
+    def watch(self, honey: Honey) -> None:
+        """Watch what is planted now; called after a commit by the writer only."""
+        self.honey = honey
+
     def wipe(self) -> None:
         """Overwrite every data and index key; whoever still holds one gets the error Sealed."""
         self._sealers = {}
+        self.honey = Honey()
         for one in self.keyring.materials():
             one.wipe()
 

@@ -41,7 +41,11 @@ IMPORTED = {f"imported_keys.{verb}" for verb in ("convert", "decrypt", "encrypt"
 MADE_UP = dict.fromkeys(("imported_keys.convert", "imported_keys.decrypt"), "GRD-CRYPT-001") | dict.fromkeys(
     ("fields.decrypt", "fields.ingest", "fields.mask", "fields.reencrypt"), "GRD-CRYPT-002"
 )
-"""Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
+MADE_UP |= {
+    "tokens.reveal": "GRD-AUTHZ-001",  # the fields' policies name no role that may do everything
+    "tokens.revoke_issued": "GRD-STORE-404",
+}
+"""Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere, a made-up token is none."""
 REFUSED = {
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
     "custody.seal": "GRD-STORE-404",  # by a tenant's person; the platform's would end this world, see test_sealed.py
@@ -116,6 +120,8 @@ def parameters(api, cloud):
         "level": "0",
         "tile": "000.p/5",
         "hold": "hld_0198",
+        "honey": "hny_0198",
+        "request": "rvl_0198",
         "erasure": "ers_0198",
         "index": str(named.json["data"][0]["index"]),
         "field": "customers.identity_number",
@@ -139,6 +145,8 @@ def fresh(api, parameters):
     made["handle"] = api("POST", "/api/v1/tokens", {"subject": "svc:billing"}).json["handle"]
     made["incident"] = api("POST", "/api/v1/incidents", {"title": "Down again"}).json["id"]
     made["lease"] = leased(api)
+    made["honey"] = api("POST", "/api/v1/honey/rows", {"field": "customers.phone", "context": {"row": "0"}}).json["id"]
+    made["request"] = waiting_reveal(api)
     made["hold"] = api("POST", "/api/v1/audit/holds", {"scope": "actor", "matter": "c", "target": "svc:a"}).json["id"]
     asked = {"subject": "u-18", "tenant": "acme"}  # by another person than the one who approves
     made["erasure"] = api("POST", "/api/v1/audit/erasures", asked, token=api.platform).json["id"]
@@ -148,6 +156,17 @@ def fresh(api, parameters):
 def leased(api) -> str:
     """The id of a fresh lease of the caller."""
     return api("POST", "/api/v1/leases", {"fields": ["customers.email"], "purpose": "store"}).json["lease_id"]
+
+
+def waiting_reveal(api):
+    """The id of a reveal that an officer asked for, and that another may approve."""
+    field, purpose = "customers.identity_number", "identity_check"
+    subject = f"u-{api.world.clock.now_us}"  # or an approval that an earlier test left would serve
+    wanted = {"field": field, "domain": purpose, "subject": subject, "value": "AB123456"}
+    token = api("POST", "/api/v1/tokens/issue", {"items": [wanted]}).json["results"][0]["token"]
+    officer = api.world.token("acme", "user:local|olga", "role:identity-officer")
+    asked = {"purpose": purpose, "items": [{"field": field, "token": token}]}
+    return api("POST", "/api/v1/tokens/reveal", asked, token=officer).json["results"][0]["request"]
 
 
 @pytest.fixture(scope="module")

@@ -154,6 +154,24 @@ def asked_erasure(client, _place) -> dict[str, str]:
     return {"ers_0198": client.erasures.request(subject="u-19")["id"]}
 
 
+def issued_token(client, place) -> dict[str, str]:
+    """A token in the file that the examples read."""
+    wanted = {"field": "customers.email", "domain": "delivery", "subject": "u-17", "value": "ana@example.org"}
+    token = client.tokens.issue(items=[wanted])["results"][0]["token"]
+    (place / "tokens.jsonl").write_text(json.dumps({"field": "customers.email", "token": token}) + "\n")
+    return {}
+
+
+def asked_reveal(client) -> str:
+    """A reveal that the developer asked for, and a second person who may approve it."""
+    client.grants.add(member=DEPUTY, role="role:identity-officer")
+    field, purpose = "customers.identity_number", "identity_check"
+    wanted = {"field": field, "domain": purpose, "subject": "u-17", "value": "AB123456"}
+    token = client.tokens.issue(items=[wanted])["results"][0]["token"]
+    answer = client.tokens.reveal(purpose=purpose, items=[{"field": field, "token": token}])["results"][0]
+    return str(answer["request"])
+
+
 def evidence(dev_admin, place) -> dict[str, str]:
     target = place / "evidence"
     if not target.exists():
@@ -294,6 +312,12 @@ PREPARE = {
     "subjects forget": lambda client, _: {"u-17": sealed_person(client)},
     "subjects restore": lambda client, _: {"u-17": forgotten_person(client)},
     "audit hold release": lambda client, _: {"hld_0198": client.holds.place(scope="tenant", matter="c-1")["id"]},
+    "tokens approve": lambda client, _: {"rvl_0198": asked_reveal(client)},
+    "tokens reveal": issued_token,
+    "tokens revoke": issued_token,
+    "honey remove": lambda client, _: {
+        "hny_0198": client.honey.plant_row(field="customers.phone", context={"row": "0"})["id"]
+    },
     "run transition": lambda client, _: {"inc_0198": client.incidents.open(title="Down")["id"]},
 }
 STAGE = {
@@ -307,6 +331,7 @@ STAGE = {
     "run skip": "tell_users",
 }
 SECOND_PERSON = {"run approve", "run refuse", "audit erase approve", "keys approve-import", "keys approve-export"}
+SECOND_PERSON = {"run approve", "run refuse", "audit erase approve", "tokens approve"}
 
 
 def sealed_person(client, subject="u-forget"):
