@@ -25,12 +25,16 @@ import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
 import guard.runbook.operations
+import guard.vault.budget_operations
 import guard.vault.census
 import guard.vault.custody_operations
+import guard.vault.index_operations
 import guard.vault.ingest_operations
 import guard.vault.key_operations
 import guard.vault.operations
 import guard.vault.reencryption
+import guard.vault.search_operations
+import guard.vault.source_search
 import guard.vault.subject_catalogue
 
 ROOMS: tuple[ModuleType, ...] = (
@@ -57,11 +61,15 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.detect.operations,
     guard.runbook.incident_operations,
     guard.runbook.operations,
+    guard.vault.budget_operations,
     guard.vault.census,
     guard.vault.custody_operations,
+    guard.vault.index_operations,
     guard.vault.ingest_operations,
     guard.vault.key_operations,
     guard.vault.operations,
     guard.vault.reencryption,
+    guard.vault.search_operations,
+    guard.vault.source_search,
     guard.vault.subject_catalogue,
 )

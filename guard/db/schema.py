@@ -141,6 +141,33 @@ subject_forgets = _table(
     Index(None, "tenant", "dek_id"),
     Index(None, "stage"),
 )
+index_definitions = _table(
+    "index_definitions",
+    _text("tenant", key=True),
+    _text("name", key=True),
+    _int("version", key=True),
+    _text("definition"),
+)
+unique_claims = _table(
+    "unique_claims",
+    _text("tenant", key=True),
+    _text("name", key=True),
+    _int("version", key=True),
+    _blob("token", key=True),
+    _text("row"),
+    _int("created_us"),
+    Index(None, "tenant", "name", "row"),
+)
+search_budgets = _table(
+    "search_budgets",
+    _text("tenant", key=True),
+    _text("principal", key=True),
+    _text("name", key=True),
+    _text("spent"),
+    _int("frozen_us"),
+    _int("changed_us"),
+    Index(None, "changed_us"),
+)
 reencryptions = _table(
     "reencryptions",
     _text("id", key=True),

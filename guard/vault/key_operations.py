@@ -12,6 +12,7 @@ from guard.errors import (
 )
 from guard.vault import store, suites
 from guard.vault.census import census
+from guard.vault.index_operations import keep as keep_definitions
 from guard.vault.vault import Vault
 from guard.vault.versions import State, move
 from guard.wire import vault as wire
@@ -43,6 +44,7 @@ def create_keyring(ctx: Context, request: wire.CreateKeyring) -> wire.KeyringVie
             versions.append(vault.hierarchy.new_version(ctx.tx, kek, name, 1, suite, ctx.now_us))
     missing = {one.key_name for policy in vault.policies.values() for one in policy.indexes} - known_indexes
     index_keys = [vault.hierarchy.new_index_key(ctx.tx, kek, name, ctx.now_us) for name in sorted(missing)]
+    keep_definitions(ctx, index_keys)
     ctx.after_commit(lambda: vault.change(lambda ring: ring.replace(versions, index_keys)))
     ctx.note(keys=len(versions), index_keys=len(index_keys))
     return wire.KeyringView(keys=len(versions), index_keys=len(index_keys))

@@ -117,7 +117,7 @@ class Opened:
     """A source with an open transaction."""
 
     def __init__(self, connection: Connection, source: Source) -> None:
-        self._connection = connection
+        self.connection = self._connection = connection
         metadata = MetaData()
         names = [source.primary_key, *source.columns]
         self._present = present = {str(column["name"]) for column in inspect(connection).get_columns(source.table)}

@@ -9,6 +9,8 @@ from guard.db.engine import Tx
 from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
 from guard.vault import batches, store
 from guard.vault.formats import FormatSealer
+from guard.vault.index import Definition
+from guard.vault.indexes import Definitions
 from guard.vault.keys import Keyring, KeyVersion
 from guard.vault.policy import FieldPolicy
 from guard.vault.sealing import Sealer
@@ -26,6 +28,7 @@ class Vault:
         self._random = random
         self.policies = policies
         self.keyring = Keyring()
+        self.definitions = Definitions()
         self.running: dict[str, str] = {}  # job -> tenant
         self.lacking: tuple[str, ...] = ()  # tenants without a key for a field that was declared after they were made
         self._later: Mapping[str, int] = {}
@@ -41,6 +44,12 @@ class Vault:
         held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
         tenants = sorted({tenant for tenant, _, _ in held})
         self.lacking = tuple(one for one in tenants if any((one, *name) not in held for name in wanted))
+        self.definitions.load(tx, self.declared, index_keys)
+
+    @property
+    def declared(self) -> dict[str, Definition]:
+        """The blind indexes that the field policy declares, by their whole names."""
+        return {one.key_name: one for policy in self.policies.values() for one in policy.indexes}
 
     def policy(self, field: str) -> FieldPolicy:
         """The policy of a field.

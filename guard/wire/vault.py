@@ -58,11 +58,22 @@ class ItemProblem(TypedDict):
     detail: str
 
 
+class RowTokens(TypedDict):
+    """What a row carries in one index: all tokens, with their version; in a unique one under each live version."""
+
+    index: str
+    kind: str
+    version: int
+    tokens: list[str]
+
+
 class EncryptedItem(TypedDict):
-    """A sealed value and the key version that sealed it, or the problem."""
+    """A sealed value and the key version that sealed it, or the problem; *indexes* where they were asked for."""
 
     ciphertext: NotRequired[str]
     key_version: NotRequired[int]
+    indexes: NotRequired[list[RowTokens]]
+    missing: NotRequired[list[str]]
     problem: NotRequired[ItemProblem]
 
 
@@ -81,9 +92,10 @@ class MaskedItem(TypedDict):
 
 
 class Encrypt(Model):
-    """Values to seal, 1 to 1000; answered in order."""
+    """Values to seal, 1 to 1000; answered in order, with *indexes* together with their index tokens."""
 
     items: Annotated[list[EncryptItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    indexes: bool = False
 
 
 class Encrypted(Model):
