@@ -21,6 +21,8 @@ from guard.cli import (
     demo,
     fields,
     fields_ingest,
+    fields_search,
+    indexes,
     keys,
     logs,
     plan,
@@ -44,6 +46,7 @@ demo.register(app)
 verify.register(app)
 audit_files.register(audit.group)
 fields_ingest.register(fields.group)
+fields_search.register(fields.group)
 witness.register(app)
 audit_keys.register(audit.group)
 audit_bundle.register(audit.group)
@@ -55,6 +58,8 @@ for _name, _group, _help in (
     ("custody", custody.group, "The root key's slots, and the seal."),
     ("keys", keys.group, "Keys, rotation, re-encryption and census."),
     ("fields", fields.group, "Seal, open, mask and search fields."),
+    ("indexes", indexes.group, "Versions of blind indexes, and tokens of sources."),
+    ("budgets", indexes.budgets, "Who looked up how much, and lifting a freeze."),
     ("subjects", subjects.group, "What is held on a person, and forgetting one."),
     ("access", access.group, "Tenants, tokens, roles and checks."),
     ("logs", logs.group, "Request logs, detections and decisions."),

@@ -40,23 +40,23 @@ def list_indexes(ctx: Context, request: wire.ListIndexes) -> wire.IndexList:
 
 @operation(
     "indexes.rotate",
-    "POST /api/v1/indexes/{index}/rotate",
+    "POST /api/v1/indexes/{name}/rotate",
     takes=wire.IndexName,
     gives=wire.IndexList,
     effect=Effect.WRITE,
-    resource="keys/{index}",
-    audit=("index",),
+    resource="keys/{name}",
+    audit=("name",),
     example={},
 )
 def rotate_index(ctx: Context, request: wire.IndexName) -> wire.IndexList:
     """Make a new version, as the field policy declares the index now; queries ask under the older ones too."""
-    vault, declared = ctx.part(Vault), _declared(ctx, request.index)
-    known = [row.version for row in store.list_index_keys(ctx.tx, ctx.tenant) if row.name == request.index]
+    vault, declared = ctx.part(Vault), _declared(ctx, request.name)
+    known = [row.version for row in store.list_index_keys(ctx.tx, ctx.tenant) if row.name == request.name]
     keks = store.list_keks(ctx.tx, ctx.tenant)
     if not known or not keks:
-        raise NotFound(f"Expected an index with a key in this tenant, got {request.index}; see guard indexes list.")
+        raise NotFound(f"Expected an index with a key in this tenant, got {request.name}; see guard indexes list.")
     kek = (keks[-1], vault.hierarchy.open_kek(keks[-1]))
-    fresh = vault.hierarchy.new_index_key(ctx.tx, kek, request.index, ctx.now_us, max(known) + 1)
+    fresh = vault.hierarchy.new_index_key(ctx.tx, kek, request.name, ctx.now_us, max(known) + 1)
     keep(ctx, [fresh])
     ctx.note(version=fresh.version)
     live = [Version(declared, fresh), *searching.versions(ctx, declared)]
@@ -65,37 +65,37 @@ def rotate_index(ctx: Context, request: wire.IndexName) -> wire.IndexList:
 
 @operation(
     "indexes.retire",
-    "POST /api/v1/indexes/{index}/versions/{version}/retire",
+    "POST /api/v1/indexes/{name}/versions/{version}/retire",
     takes=wire.IndexVersion,
     gives=wire.IndexList,
     effect=Effect.EXTERNAL,
-    resource="keys/{index}",
-    audit=("index", "version"),
+    resource="keys/{name}",
+    audit=("name", "version"),
     example={},
 )
 def retire_index(ctx: Context, request: wire.IndexVersion) -> wire.IndexList:
     """Remove an older version with its key; refused while a row of a source, or a claimed value, still needs it."""
-    vault, declared = ctx.part(Vault), _declared(ctx, request.index)
+    vault, declared = ctx.part(Vault), _declared(ctx, request.name)
     live = searching.versions(ctx, declared)
     found = next((one for one in live if one.key.version == request.version), None)
     if found is None:
-        raise NotFound(f"Expected a live version of {request.index}, got {request.version}; see guard indexes list.")
+        raise NotFound(f"Expected a live version of {request.name}, got {request.version}; see guard indexes list.")
     if found is live[0]:
-        raise KeyStateConflict(f"Version {request.version} of {request.index} is the newest; rotate the index first.")
+        raise KeyStateConflict(f"Version {request.version} of {request.name} is the newest; rotate the index first.")
     _check_sources(ctx, declared, request.version)
-    place = (ctx.tenant, request.index, request.version)
+    place = (ctx.tenant, request.name, request.version)
     newest = live[0].key.version
 
     def change(tx: Tx) -> None:
-        without = index_store.claims_without(tx, ctx.tenant, request.index, newest)
+        without = index_store.claims_without(tx, ctx.tenant, request.name, newest)
         if without:
             raise KeyInUse(
-                f"{without} claimed values of {request.index} have no token of version {newest}; claim them again.",
+                f"{without} claimed values of {request.name} have no token of version {newest}; claim them again.",
                 count=without,
             )
         index_store.drop_claims(tx, place)
         if not index_store.remove_version(tx, place):
-            raise KeyStateConflict(f"Version {request.version} of {request.index} changed meanwhile; look again.")
+            raise KeyStateConflict(f"Version {request.version} of {request.name} changed meanwhile; look again.")
 
     ctx.at_outcome(change)
     ctx.after_commit(lambda: _gone(vault, found.key))

@@ -132,9 +132,9 @@ def _shown(rows: int, one: Declared) -> str:
             f"about 2^{one.entropy_bits} steps has; who knows the usual spread can put the rows in order."
         )
     if one.kind in {"prefix", "suffix"}:
-        end = "beginning" if one.kind == "prefix" else "end"
+        end = "a beginning" if one.kind == "prefix" else "an end"
         return (
-            f"shows which rows share a {end} of {one.shortest} to {one.shortest + one.tokens - 1} characters, in "
+            f"shows which rows share {end} of {one.shortest} to {one.shortest + one.tokens - 1} characters, in "
             f"groups of about {math.ceil(rows / 2**one.bits)} rows for each length, and how long a short value is."
         )
     what = "combinations" if one.kind == "compound" else "values"

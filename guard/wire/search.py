@@ -189,7 +189,7 @@ class ExceededBudget(Model):
 class IndexName(Model):
     """An index by its whole name, table.column.index."""
 
-    index: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,191}$", description="table.column.index")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,191}$", description="table.column.index")]
 
 
 class IndexVersion(IndexName):

@@ -36,6 +36,7 @@ PLATFORM = {
 MADE_UP = {"fields.decrypt": "GRD-CRYPT-002", "fields.ingest": "GRD-CRYPT-002", "fields.mask": "GRD-CRYPT-002"}
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere."""
 REFUSED = {
+    "budgets.thaw": "GRD-STORE-404",  # the example's service searched nothing
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
     "prunes.approve": "GRD-AUDIT-020",  # under the holds of the fixture
     "prunes.request": "GRD-AUDIT-020",  # as above
@@ -49,6 +50,7 @@ REFUSED = {
 }
 """Examples that the state of this world refuses, each with its reason."""
 BEFORE = {
+    "indexes.retire": "indexes.rotate",
     "keys.retire": "keys.rotate",
     "reencryptions.pause": "reencryptions.resume",
     "reencryptions.resume": "reencryptions.pause",
@@ -89,6 +91,8 @@ def parameters(api):
         "index": str(named.json["data"][0]["index"]),
         "field": "customers.identity_number",
         "key": "customers.email",
+        "name": "customers.identity_number.unique",
+        "source": "customers",
         "version": "1",
         "plan": "region-outage",
         "stream": "shop",

@@ -146,7 +146,23 @@ def received(client, _):
     return {"AQGgxFBsAH9ih_I8CoP...": kept[0]}
 
 
+def searched(client, _place) -> dict[str, str]:
+    """Somebody who looked a value up: the developer."""
+    client.fields.search(purpose="support", items=[{"field": "customers.email", "value": "ana@example.org"}])
+    client.grants.add(member=client.actors.whoami()["subject"], role="role:privacy-officer")
+    return {"svc:shop": client.actors.whoami()["subject"]}
+
+
+def rotated_index(client, _place) -> dict[str, str]:
+    """An older version of an index that nothing needs."""
+    client.indexes.rotate(name="customers.identity_number.unique")
+    client.fields.release(field="customers.identity_number", index="unique", row="17")
+    return {}
+
+
 PREPARE = {
+    "budgets thaw": searched,
+    "indexes retire": rotated_index,
     "audit receipt": received,
     "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
     "keys pause": running_job,
