@@ -1,4 +1,4 @@
-"""The indexes of field policies, table by table, as the person who signs them reads them. No I/O."""
+"""The indexes of field policies, table by table, as the person who signs them reads them."""
 
 from collections.abc import Iterable
 

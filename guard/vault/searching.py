@@ -1,4 +1,4 @@
-"""From what a caller looks for to tokens: which index answers it, who may ask, and what it costs. No I/O."""
+"""From what a caller looks for to tokens: which index answers it, who may ask, and what it costs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -23,7 +23,16 @@ HEAD = """\
 """
 CATALOGUE = collect(ROOMS)
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
-FILLED = {"version": 1, "field": "customers.email", "value": "x", "index": 0, "member": "svc:x", "role": "role:support", "handle": "0" * 12, "subject": "svc:x"}
+FILLED = {
+    "version": 1,
+    "field": "customers.email",
+    "value": "x",
+    "index": 0,
+    "member": "svc:x",
+    "role": "role:support",
+    "handle": "0" * 12,
+    "subject": "svc:x",
+}
 PERSONAL = {"fields.decrypt", "fields.mask", "fields.search", "indexes.compute", "sources.search"}
 NOBODY = "(nobody)"
 
