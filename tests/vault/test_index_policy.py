@@ -1,5 +1,8 @@
 """Indexes of each kind as a policy declares them: what is read, and what is refused with its line."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from guard.errors import InvalidPolicy
@@ -104,3 +107,11 @@ def test_a_range_over_few_rows_needs_a_wider_step():
 def test_indexes_of_a_table_are_planned_together():
     both = f"{KINDS['suffix']}}}, {{{KINDS['exact'].replace('name: i', 'name: j')}"
     assert "28 bits together" in refusal(both)
+
+
+def test_the_policy_that_the_documentation_shows_loads():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "developer.md").read_text(encoding="utf-8")
+    [block] = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "table: people" in one]
+    name, born = policy.parse(block, "people.yaml")
+    assert (name.indexes[0].kind, born.indexes[0].kind) == ("prefix", "range")
+    assert born.indexes[0].budget == Budget(20, 60, 100)
