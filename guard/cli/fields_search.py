@@ -17,14 +17,13 @@ Index = Annotated[str, typer.Option(help="the name of the index, where a field h
 Purpose = Annotated[str, typer.Option(help="what the value is looked up for")]
 Source = Annotated[str, typer.Option(help="look in this source, and answer with its rows instead of tokens")]
 Unique = Annotated[str, typer.Option(help="the name of the unique index")]
-SHOWN = ("table", "rows", "spent_bits", "lowest_bits", "highest_bits", "coincidences")
 
 
 def register(group: typer.Typer) -> None:
     """Add the verbs to *group*."""
     verb(group, "search")(search)
     verb(group, "tokens")(tokens)
-    verb(group, "plan", columns=("index", "bits", "advised_bits", "tokens_per_row", "leak"))(plan)
+    verb(group, "plan", columns=("index", "bits", "row_bits", "leak"))(plan)
     verb(group, "claim")(claim)
     verb(group, "release")(release)
 
@@ -70,13 +69,13 @@ def plan(
     """
     text = _text(policy) if policy else ""
     answer = session.call("fields.plan", policy=text, file=policy.name[:128] if policy else "policy.yaml")
-    for table in answer["data"]:
-        if table["indexes"] and table["rows"] is not None:
-            session.say(
-                f"{table['table']}: {table['rows']} rows, {table['spent_bits']} bits of {table['lowest_bits']} to "
-                f"{table['highest_bits']}; about {table['coincidences']} rows share all tokens with a given one."
-            )
-    return {"data": [one for table in answer["data"] for one in table["indexes"]]}
+    return {
+        "data": [
+            one | {"row_bits": f"{table['spent_bits']} of {table['highest_bits']}" if table["rows"] else "unknown"}
+            for table in answer["data"]
+            for one in table["indexes"]
+        ]
+    }
 
 
 def claim(session: Session, field: str, row: Row, index: Unique = "unique", file: File = None) -> Any:

@@ -150,7 +150,7 @@ def searched(client, _place) -> dict[str, str]:
     """Somebody who looked a value up: the developer."""
     client.fields.search(purpose="support", items=[{"field": "customers.email", "value": "ana@example.org"}])
     client.grants.add(member=client.actors.whoami()["subject"], role="role:privacy-officer")
-    return {"svc:shop": client.actors.whoami()["subject"]}
+    return {"svc:shop": f"'{client.actors.whoami()['subject']}'"}
 
 
 def rotated_index(client, _place) -> dict[str, str]:
