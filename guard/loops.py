@@ -54,7 +54,8 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
 
 
 def _keep(worker: Worker, log: Log, values: SealedValues) -> None:
-    worker.every(0, "log.archive", lambda _now: [(PLATFORM, {})] * archiving.steps(log))
+    pace = archiving.Pace(log)
+    worker.every(0, "log.archive", lambda now_us: [(PLATFORM, {})] * pace.steps(now_us))
     worker.every(0, "scrubs.step", lambda now: always(now) if now >= log.scrub_due_us else ())
     worker.every(1, "prunes.sweep", lambda _now: [(PLATFORM, {})] * archiving.removals(log))
     worker.every(0, "erasures.step", values.erasures_due)

@@ -18,9 +18,11 @@ from guard.db.engine import Tx
 
 BUNDLES_PER_STEP = 8  # 2,048 rows leave in one transaction, which holds the writer for 5 ms
 # In one beat of 250 ms: 8,192 records a second. Each step keeps the writer from those who wait for their commit, so one
-# large step costs less than two; a log that grows faster for a while is caught up with later, and until then its tail
-# is in the database.
+# large step costs less than two.
 MAX_STEPS = 1
+BUSY_PER_SECOND = 2_000  # records; measured: at full load the archiver takes a sixth of what could be answered
+QUIET_SECONDS = 5.0  # a pause between two bursts is no time to begin
+MAX_WAITING = 1_024  # bundles, some 200 MB of database: from here on a load without an end is archived under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,22 @@ class Step:
     tiles: dict[tuple[int, int], Sequence[bytes]]
 
 
-def steps(log: Log) -> int:
-    """How many steps are due."""
-    return min(MAX_STEPS, -(-log.waiting_bundles // BUNDLES_PER_STEP))
+class Pace:
+    """When the archiver takes a step: in the quiet, or when so much waits that the database would grow too large."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._seen = (0, log.size)
+        self._quiet_from_us = 0
+
+    def steps(self, now_us: int) -> int:
+        """How many steps are due, of at most 2,048 records each."""
+        (before_us, before), self._seen = self._seen, (now_us, self._log.size)
+        if (self._log.size - before) * 1_000_000 > BUSY_PER_SECOND * (now_us - before_us):
+            self._quiet_from_us = now_us + round(QUIET_SECONDS * 1_000_000)
+        if now_us < self._quiet_from_us and self._log.waiting_bundles < MAX_WAITING:
+            return 0
+        return min(MAX_STEPS, -(-self._log.waiting_bundles // BUNDLES_PER_STEP))
 
 
 def removals(log: Log) -> int:

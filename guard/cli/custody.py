@@ -78,7 +78,8 @@ def approve(session: Session, slot: str) -> Any:
 
     Example: guard custody approve transit-3f2a90 --as admin
     """
-    return session.call("custody.approve", slot=slot)
+    session.call("custody.approve", slot=slot)
+    return {"slot": slot, "state": "approved"}
 
 
 @verb(group, "remove")
@@ -87,7 +88,8 @@ def remove(session: Session, slot: str) -> Any:
 
     Example: guard custody remove file-1 --as admin
     """
-    return session.call("custody.remove", slot=slot)
+    session.call("custody.remove", slot=slot)
+    return {"slot": slot, "state": "removed"}
 
 
 @verb(group, "seal")

@@ -18,14 +18,16 @@ from sqlalchemy import exc
 
 from guard.db.engine import Store, Tx, abandon, begin, dont_wait, in_transaction
 from guard.db.entry import Entry
-from guard.db.unit import Promises, Unit, resolve
+from guard.db.failure import RETRY_AFTER_SECONDS, named, unavailable, unrecorded
+from guard.db.unit import Promises, Unit, resolve, soon, waiting_on_loops
 from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 
 MAX_UNITS = 256  # per transaction: bounds how long one unit waits for its neighbours
 LINGER_SECONDS = 0.001  # under load, how long a group waits for more units
 GATHER_SECONDS = 0.005  # and in all, so that a trickle cannot hold its first unit back
-RETRY_AFTER_SECONDS = 1
 MIN_SHARE = 8  # records for which it is worth to open a transaction between two turns of the event loop
+QUICK_SECONDS = 0.002  # a COMMIT that waits no longer for its disk is the event loop's own
+RISE = 1.25  # by so much at most one COMMIT more is believed to take, so that one slow one is an exception
 FORGETTING = 16  # after each group the crowd that is remembered shrinks by one in so many
 PATIENCE_SECONDS = 5.0  # for another program (a backup, a person with sqlite3) that holds the database
 
@@ -52,6 +54,10 @@ class Ledger(Protocol):
         ...
 
 
+class Free:
+    """Tells the writer thread, which waits for the connection, that an event loop no longer has it."""
+
+
 class Filled(NamedTuple):
     """A group that an event loop has written into the open transaction and that waits for its COMMIT.
 
@@ -65,8 +71,10 @@ class Pipeline:
     """Owns the writer connection. Start it once; `submit` from any thread or event loop.
 
     Units with work are carried out by the writer thread. Records alone, which is nearly everything, are written by the
-    event loop that made them, and only their COMMIT, which waits for the disk, is the thread's: with both on the thread
-    the two took the interpreter from each other at every statement, and a request cost half as much again.
+    event loop that made them: with all on the thread the two took the interpreter from each other at every statement,
+    and a request cost half as much again. Where the disk is quick the loop commits them too: handing a group over and
+    back costs 1 ms, and the disk 0.4. Where it is slow, the loop must not stand still for it, and the COMMIT is the
+    thread's.
     """
 
     def __init__(
@@ -83,7 +91,7 @@ class Pipeline:
         self._ledger = ledger
         self._limit = limit
         self._on_fatal = on_fatal
-        self._queue: queue.SimpleQueue[Unit | Filled | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Unit | Filled | Free | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="guard-writer", daemon=True)
         self._lock = threading.Lock()  # held by whoever puts a unit down or ends the writer: none falls in between
         self._open = False
@@ -94,6 +102,11 @@ class Pipeline:
         self._records: list[Unit] = []  # of the event loop, not yet written
         self._scheduled: asyncio.AbstractEventLoop | None = None
         self._ended = False  # nobody takes anything from the queue any more
+        self._second_turn = False
+        self._fatal = False  # the outcome of a COMMIT is unknown
+        self._wanted = False  # by the thread, which waits for the connection: no event loop takes it again before
+        self.quick_seconds = QUICK_SECONDS  # 0: every COMMIT is the thread's
+        self._usual_seconds = 0.0  # what a COMMIT took lately
         self._written_groups = 0  # in the queue, 0 or 1; their units wait for the disk and no longer for their turn
 
     @property
@@ -143,7 +156,8 @@ class Pipeline:
                 return
             self._records.append(unit)
             self._most = max(self._most, len(self._records) + self._last_written)
-            at_once = len(self._records) >= MIN_SHARE and self._half_wait() and not self._connection.locked()
+            enough = len(self._records) >= MIN_SHARE and self._half_wait()
+            at_once = enough and not self._quick and not self._connection.locked()
             loop = waiter.get_loop()
             if not at_once and self._scheduled is not loop:  # nobody's turn yet, or that of a loop that may have ended
                 self._scheduled = loop
@@ -161,11 +175,13 @@ class Pipeline:
     # on the event loop
 
     def _write(self) -> None:
-        """Write the records that came meanwhile into a transaction, if nobody else has one open."""
+        """Write the records that came meanwhile into a transaction, if nobody else has one open or waits for it."""
         with self._lock:
+            if self._may_grow():
+                return
             self._scheduled = None
-            if not self._records or not self._open or not self._connection.acquire(blocking=False):
-                return  # whoever has the connection calls again when he gives it free
+            if not self._records or not self._open or self._wanted or not self._connection.acquire(blocking=False):
+                return  # whoever has the connection, or gets it next, calls again when he gives it free
             group, self._records = self._records[:MAX_UNITS], self._records[MAX_UNITS:]
             self._last_written = len(group)
         tx, later = self._tx, []
@@ -178,18 +194,43 @@ class Pipeline:
                 # Another program has the database open for writing; waiting for it is the thread's, not the loop's.
                 later.extend(group)
 
-        written = False
+        rest: Filled | None = Filled(())  # whatever happens, somebody is to give the connection free
         try:
-            written = self._guarded(tx, group, step) and not later
-        finally:  # whatever happened, the thread is to give the connection free
-            with self._lock:
-                self._written_groups = 1
-                self._queue.put(Filled(group if written else ()))
-                for unit in later:
-                    self._queue.put(unit)
-                ended = self._ended
-            if ended:
-                self._fail_queued()
+            if self._guarded(tx, group, step) and not later:
+                rest = Filled(group)
+                if self._quick:
+                    self._finish(tx, rest)
+                    rest = None
+        finally:
+            if rest is not None:
+                self._hand_over(rest, later)
+
+    def _hand_over(self, filled: Filled, later: Sequence[Unit]) -> None:
+        """Leave the rest to the writer thread."""
+        with self._lock:
+            self._written_groups = 1
+            self._queue.put(filled)
+            for unit in later:
+                self._queue.put(unit)
+            ended = self._ended
+        if ended:
+            self._fail_queued()
+
+    def _may_grow(self) -> bool:
+        """Whether to give the loop one turn more: of a crowd, those whose requests came in parts follow in the next.
+
+        Without it every second group that the loop commits has one to ten records, with it nearly all have the crowd.
+        """
+        first_turn, self._second_turn = not self._second_turn, False
+        if first_turn and self._records and self._quick and not self._half_wait():
+            self._second_turn = True
+            self._scheduled = asyncio.get_running_loop()
+            self._scheduled.call_soon(self._write)
+        return self._second_turn
+
+    @property
+    def _quick(self) -> bool:
+        return self._usual_seconds < self.quick_seconds
 
     def _half_wait(self) -> bool:
         """Whether half of a steady crowd waits to be written: of the most that lately stood in a group and behind it.
@@ -222,7 +263,7 @@ class Pipeline:
                 while (first := self._queue.get()) is not None:
                     if isinstance(first, Filled):
                         self._finish(tx, first)
-                    else:
+                    elif isinstance(first, Unit):
                         self._carry_out(tx, first)
                 self._end(tx)
         finally:
@@ -238,11 +279,19 @@ class Pipeline:
         self._drain(rest)
         if rest and self._prepare(tx, rest) and self._settle(tx, rest):
             self._deliver(rest)
+        self._end_if_fatal()
 
     def _finish(self, tx: Tx, filled: Filled) -> None:
+        """Commit what an event loop wrote and give the connection free; on either thread."""
         self._written_groups = 0
         durable = not filled.group or self._settle(tx, filled.group)
+        if self._fatal and threading.current_thread() is not self._thread:
+            self._hand_over(Filled(()), ())  # the end is the thread's, while the loop sends what it has to answer
+            return
+        self._end_if_fatal()
         self._connection.release()
+        if self._wanted:
+            self._queue.put(Free())
         if durable:
             self._deliver(filled.group)
         self._call_writer()
@@ -257,6 +306,7 @@ class Pipeline:
             if not taken:  # these are in no queue any more, so nobody else would tell them
                 self._fail(group, StoreUnavailable("The store's writer has stopped, so nothing was done."))
         durable = self._prepare(tx, group) and self._settle(tx, group)
+        self._end_if_fatal()
         self._connection.release()
         if durable:
             self._deliver(group)
@@ -267,16 +317,21 @@ class Pipeline:
         """Take the connection; where an event loop has it, commit what it writes first, and keep it from then on."""
         stopping = False
         while not self._connection.acquire(blocking=False):
+            if not self._wanted:
+                self._wanted = True  # whoever gives it free from now on says so; perhaps somebody did just before
+                continue
             item = self._queue.get()
             if isinstance(item, Filled):
                 self._written_groups = 0
                 if item.group and self._settle(tx, item.group):
                     self._deliver(item.group)
+                self._end_if_fatal()
                 break
             if item is None:
                 stopping = True
-            else:
+            elif isinstance(item, Unit):
                 group.append(item)
+        self._wanted = False
         if stopping:
             self._queue.put(None)
 
@@ -289,7 +344,7 @@ class Pipeline:
             loop = waiter.get_loop()
             if self._scheduled is not loop:
                 self._scheduled = loop
-                if not _soon(loop, self._write):
+                if not soon(loop, self._write):
                     self._take_back()
 
     def _take_back(self) -> None:
@@ -321,6 +376,8 @@ class Pipeline:
                 more = self._queue.get_nowait()
             except queue.Empty:
                 break
+            if isinstance(more, Free):
+                continue
             if not isinstance(more, Unit):
                 self._queue.put(more)
                 break
@@ -362,21 +419,25 @@ class Pipeline:
 
     def _guarded(self, tx: Tx, group: Sequence[Unit], step: Callable[[], None]) -> bool:
         # Anything unforeseen ends the writer; those who wait must still hear of it.
-        failure: GuardError | None = _unavailable("an internal error")
+        failure: GuardError | None = unavailable("an internal error")
         try:
             step()
             failure = None
         except (exc.SQLAlchemyError, OSError, GuardError) as error:
-            failure = _named(error)
+            failure = named(error)
         finally:
             # Once only: an event loop reads the error later, and must not find another one in its place.
             if failure is not None:
                 abandon(tx)
                 self._ledger.aborted()
                 self._fail(group, failure)
-        if isinstance(failure, AuditOutcomeUnknown):
-            self._on_fatal()
+        self._fatal = self._fatal or isinstance(failure, AuditOutcomeUnknown)
         return failure is None
+
+    def _end_if_fatal(self) -> None:
+        if self._fatal:
+            self._fatal = False
+            self._on_fatal()
 
     def _fill(self, tx: Tx | None, group: Sequence[Unit]) -> None:
         assert tx is not None
@@ -388,10 +449,11 @@ class Pipeline:
                 unit.record = made[-1]
             if not in_transaction(tx):
                 # SQLite answers some errors inside a savepoint (disk full) by ending the whole transaction.
-                raise _unavailable("the database ended the transaction, most likely because the disk is full")
+                raise unavailable("the database ended the transaction, most likely because the disk is full")
         self._ledger.append(tx, entries)
 
     def _seal(self, tx: Tx) -> None:
+        began = time.perf_counter()
         try:
             tx.commit()
         except exc.SQLAlchemyError as error:
@@ -402,10 +464,12 @@ class Pipeline:
                 "The store failed while committing, so it is unknown whether this happened; "
                 "once the service is back, look in the audit log whether it did before you repeat it."
             ) from None
+        took = time.perf_counter() - began
+        self._usual_seconds = min(took, max(self._usual_seconds, self.quick_seconds / 8) * RISE)
 
     def _fail(self, group: Sequence[Unit], error: GuardError) -> None:
         for unit in group:
-            unit.error = _unrecorded() if unit.owed and isinstance(error, AuditUnavailable) else error
+            unit.error = unrecorded() if unit.owed and isinstance(error, AuditUnavailable) else error
         self._deliver(group)
 
     def _fail_queued(self) -> None:
@@ -414,49 +478,9 @@ class Pipeline:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 return
-            group = item.group if isinstance(item, Filled) else () if item is None else (item,)
+            group = item.group if isinstance(item, Filled) else (item,) if isinstance(item, Unit) else ()
             self._fail(group, StoreUnavailable("The store's writer has stopped, so nothing was done."))
 
     def _deliver(self, group: Sequence[Unit]) -> None:
-        loops: dict[asyncio.AbstractEventLoop, list[Unit]] = {}
-        for unit in group:
-            waiter = unit.waiter
-            if isinstance(waiter, Future):
-                resolve(unit)
-            elif waiter is not None:
-                loops.setdefault(waiter.get_loop(), []).append(unit)
-        for loop, units in loops.items():
-            _soon(loop, self._written, units)
-
-
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> bool:
-    """Have *loop* make the call; False where it was closed meanwhile, so that nobody there waits."""
-    try:
-        loop.call_soon_threadsafe(call, *arguments)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _named(error: BaseException) -> GuardError:
-    if isinstance(error, GuardError):
-        return error
-    cause = str(error.orig) if isinstance(error, exc.DBAPIError) else type(error).__name__
-    log.error("commit_failed", cause=cause)
-    return _unavailable(cause)
-
-
-def _unrecorded() -> AuditUnavailable:
-    return AuditUnavailable(
-        "The operation was done, but its outcome could not be recorded; the audit log keeps its intent and will call "
-        "the outcome unknown. See what was done before you repeat it.",
-        retry_after_seconds=RETRY_AFTER_SECONDS,
-    )
-
-
-def _unavailable(cause: str) -> AuditUnavailable:
-    return AuditUnavailable(
-        f"The audit log could not be written ({cause}), so the operation did not happen; "
-        "see the operator's log and the free disk space.",
-        retry_after_seconds=RETRY_AFTER_SECONDS,
-    )
+        for loop, units in waiting_on_loops(group):
+            soon(loop, self._written, units)

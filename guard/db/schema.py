@@ -4,31 +4,17 @@ Law: tables are known to `db` and to each room's `*store.py` only; a change here
 holds the two against each other.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import Index, Table, UniqueConstraint
 
-metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
-)
+from guard.db import index_tables  # noqa: F401  its tables are on the page once it is imported
+from guard.db.columns import blob as _blob
+from guard.db.columns import integer as _int
+from guard.db.columns import page
+from guard.db.columns import table as _table
+from guard.db.columns import text as _text
 
-# STRICT tables of SQLite know INTEGER only, PostgreSQL needs BIGINT for microseconds.
-Int = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _table(name: str, *parts: Column[object] | UniqueConstraint | Index) -> Table:
-    return Table(name, metadata, *parts, sqlite_strict=True)
-
-
-def _int(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, Int, primary_key=key, nullable=null, autoincrement=False)
-
-
-def _text(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, Text, primary_key=key, nullable=null)
-
-
-def _blob(name: str, *, key: bool = False, null: bool = False) -> Column[object]:
-    return Column(name, LargeBinary, primary_key=key, nullable=null)
-
+metadata = page
+"""What the migrations are held against, once the tables below are in it."""
 
 # The store itself
 
@@ -140,33 +126,6 @@ subject_forgets = _table(
     _int("unrecoverable_us", null=True),
     Index(None, "tenant", "dek_id"),
     Index(None, "stage"),
-)
-index_definitions = _table(
-    "index_definitions",
-    _text("tenant", key=True),
-    _text("name", key=True),
-    _int("version", key=True),
-    _text("definition"),
-)
-unique_claims = _table(
-    "unique_claims",
-    _text("tenant", key=True),
-    _text("name", key=True),
-    _int("version", key=True),
-    _blob("token", key=True),
-    _text("row"),
-    _int("created_us"),
-    Index(None, "tenant", "name", "row"),
-)
-search_budgets = _table(
-    "search_budgets",
-    _text("tenant", key=True),
-    _text("principal", key=True),
-    _text("name", key=True),
-    _text("spent"),
-    _int("frozen_us"),
-    _int("changed_us"),
-    Index(None, "changed_us"),
 )
 reencryptions = _table(
     "reencryptions",

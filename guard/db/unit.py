@@ -1,7 +1,7 @@
 """One piece of work on its way through the commit pipeline, and whoever waits for it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -77,3 +77,24 @@ def resolve(unit: Unit) -> None:
         waiter.set_exception(unit.error)
     else:
         waiter.set_result(unit.result)
+
+
+def waiting_on_loops(group: Sequence[Unit]) -> Iterable[tuple[asyncio.AbstractEventLoop, list[Unit]]]:
+    """Resolve those of *group* who wait in threads; the others by the event loop on which they are to be resolved."""
+    loops: dict[asyncio.AbstractEventLoop, list[Unit]] = {}
+    for unit in group:
+        waiter = unit.waiter
+        if isinstance(waiter, Future):
+            resolve(unit)
+        elif waiter is not None:
+            loops.setdefault(waiter.get_loop(), []).append(unit)
+    return loops.items()
+
+
+def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: Any) -> bool:
+    """Have *loop* make the call; False where it was closed meanwhile, so that nobody there waits."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:
+        return False
+    return True

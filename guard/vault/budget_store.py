@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import search_budgets
+from guard.db.index_tables import search_budgets
 from guard.vault.budget import DAY_US, Spent
 
 KEPT_US = 2 * DAY_US  # after it no window of a row can still run

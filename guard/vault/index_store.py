@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from sqlalchemy import ColumnElement, Table, delete, func, insert, select
 
 from guard.db.engine import Tx
-from guard.db.schema import index_definitions, index_keys, unique_claims
+from guard.db.index_tables import index_definitions, unique_claims
+from guard.db.schema import index_keys
 
 Place = tuple[str, str, int]
 """Tenant, name of the index, version."""

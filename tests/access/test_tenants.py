@@ -60,6 +60,11 @@ def request_for(name, made, tenant, owner):
         "grants.remove": {"grant": made.things[owner]["grant"]},
         "records.list": {},
         "records.prove": {"index": 0},
+        "subjects.export": {"subject": "u-17", "reason": "asked for"},
+        "subjects.forget": {"subject": "u-17", "reason": "asked for"},
+        "subjects.receipts": {},
+        "subjects.report": {"subject": "u-17", "reason": "asked for"},
+        "subjects.restore": {"subject": "u-17", "reason": "asked for"},
         "tenants.create": {},
     }
     return known[name] | {"tenant": tenant}
@@ -88,6 +93,7 @@ def test_every_operation_that_names_a_tenant_is_in_the_matrix():
         *("tokens.create", "tokens.list", "tokens.revoke", "grants.add", "grants.list", "grants.remove"),
         *("records.list", "records.prove", "records.reveal", "evidence.create", "evidence.download"),
         *("erasures.approve", "erasures.list", "erasures.request", "holds.list", "holds.place", "holds.release"),
+        *("subjects.export", "subjects.forget", "subjects.receipts", "subjects.report", "subjects.restore"),
     }
 
 

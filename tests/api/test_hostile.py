@@ -121,7 +121,7 @@ def test_every_operation_refuses_an_unknown_member_without_naming_it(api, name):
         "grant": "g",
         "job": "j",
     }
-    path = item.path.format_map({**parts, "incident": "i", "run": "r", "export": "e"})
+    path = item.path.format_map({**parts, "incident": "i", "run": "r", "slot": "s", "export": "e"})
     answer = api("POST", path, {**item.example, "wanda.canary@example.org": "wanda.canary"})
     assert (answer.status, answer.code) == (422, "GRD-VAL-001")
     assert CANARY.encode() not in answer.all_bytes

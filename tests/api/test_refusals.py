@@ -18,6 +18,7 @@ PARTS = {
     "incident": "inc_0198",
     "index": "0",
     "job": "job_0198",
+    "slot": "passphrase-0a1b2c",
     "field": "customers.email",
     "key": "customers.email",
     "level": "0",

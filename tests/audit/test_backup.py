@@ -29,7 +29,10 @@ def copied(home, to, meanwhile):
     to.mkdir()
     with closing(sqlite3.connect(home / "guard.db")) as source, closing(sqlite3.connect(to / "guard.db")) as target:
         source.backup(target, pages=PAGES, sleep=0.001, progress=meanwhile)
-    (to / "guard.db").chmod(0o600)
+    with closing(sqlite3.connect(home / "keys.db")) as source, closing(sqlite3.connect(to / "keys.db")) as target:
+        source.backup(target)  # after the database: an older key store than the database's is refused
+    for name in ("guard.db", "keys.db"):
+        (to / name).chmod(0o600)
     shutil.copy2(home / "root.key", to / "root.key")
     if (home / "log").exists():
         shutil.copytree(home / "log", to / "log")

@@ -18,6 +18,8 @@ MANY = 30_000
 """Rows of a big table: more than half a minute of re-encryption, so that a job can be paused."""
 WAIT_SECONDS = 20
 DEPUTY = "user:local|dana"
+CLOUD = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+"""What an operator's environment holds for a KMS; the one of the tests takes any."""
 LINE = b'192.0.2.7 - - [01/Dec/2026:10:00:%02d +0000] "GET /item/%d HTTP/1.1" 200 512 "-" "Mozilla/5.0"\n'
 
 
@@ -48,6 +50,12 @@ class Dev:
             client.grants.add(member=DEPUTY, role="role:deputy")
             return Address(self.server.url, client.tokens.create(subject=DEPUTY, kind="pat")["token"])
 
+    def second_admin(self) -> Client:
+        """Another administrator of the platform, who may ask for what the first approves."""
+        with self.client("admin") as client:
+            client.grants.add(member=DEPUTY, role="role:platform-admin")
+            return Client(Address(self.server.url, client.tokens.create(subject=DEPUTY, kind="pat")["token"]))
+
 
 def sources(folder: Path) -> str:
     """The settings of four tables: two empty ones, and two with many values that guard has not sealed."""
@@ -70,7 +78,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory):
     home = folder / "home"
     home.mkdir(mode=0o700)
     (home / "guard.toml").write_text(sources(folder))
-    with Server(home) as server:
+    with Server(home, variables=CLOUD) as server:
         made = Dev(server, home)
         with made.client() as client, made.client("admin") as admin:
             for _ in range(20):  # the examples prove record 17

@@ -1,4 +1,7 @@
-"""Records that event loops write themselves: several loops, loops that end, defects, and the end of the writer."""
+"""Records that event loops write themselves: several loops, loops that end, defects, and the end of the writer.
+
+All of it twice: where the loop commits them too, and where the disk is slow and the COMMIT is the writer thread's.
+"""
 
 import asyncio
 import threading
@@ -9,15 +12,32 @@ from sqlalchemy import event, exc
 
 from guard.db.commit import MAX_UNITS, Pipeline
 from guard.db.unit import Unit
-from guard.errors import AuditUnavailable, GuardError, Overloaded, StoreUnavailable
+from guard.errors import AuditOutcomeUnknown, AuditUnavailable, GuardError, Overloaded, StoreUnavailable
 from tests.db.building import PATIENCE_SECONDS, entry_of, held, keep, names, on_writer, queued, rows
 from tests.world import world
 
+ALWAYS, NEVER = 1000.0, 0.0  # seconds that a COMMIT may take for the loop to do it
+
+
+@pytest.fixture(params=[ALWAYS, NEVER], ids=["loop", "thread"])
+def quick(request):
+    return request.param
+
 
 @pytest.fixture
-def made(tmp_path):
+def made(tmp_path, quick):
     with world(tmp_path / "home", queue_limit=2000) as made:
+        made.guard.pipeline.quick_seconds = quick
         yield made
+
+
+def another(made, quick, limit=500, on_fatal=lambda: None):
+    """A pipeline in the place of the one that *made* has."""
+    made.guard.pipeline.stop()
+    pipeline = Pipeline(made.guard.store, made.guard.log, limit=limit, on_fatal=on_fatal)
+    pipeline.quick_seconds = quick
+    pipeline.start()
+    return pipeline
 
 
 @pytest.fixture
@@ -141,7 +161,8 @@ def test_a_group_of_a_loop_is_bounded(pipeline, path):
 
 
 def test_half_of_those_who_wait_is_committed_while_the_loop_makes_the_others(pipeline, commits):
-    """A turn that makes many records at once does not keep the disk idle until it ends."""
+    """A turn that makes many records at once does not keep a slow disk idle until it ends."""
+    pipeline.quick_seconds = NEVER
 
     async def client():
         first = [submitted(pipeline, record(number)) for number in range(40)]
@@ -156,6 +177,126 @@ def test_half_of_those_who_wait_is_committed_while_the_loop_makes_the_others(pip
     during, answers = asyncio.run(client())
     assert during == 1
     assert answers == list(range(40, 80))
+
+
+# who commits
+
+
+class Disk:
+    """Stands in for the disk under the writer: how long a COMMIT waits for it, who waited, and what it answers."""
+
+    def __init__(self, engine):
+        self.seconds, self.error, self.waited = 0.0, None, []
+        event.listen(engine, "commit", self)
+
+    def __call__(self, _connection):
+        self.waited.append(threading.current_thread().name)
+        time.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def disk(made):
+    return Disk(made.guard.store.writer_engine)
+
+
+WRITER, LOOP = "guard-writer", "MainThread"
+
+
+async def groups(pipeline, disk, count, start=0):
+    """Who committed each of so many groups of one record."""
+    before = len(disk.waited)
+    for number in range(start, start + count):
+        assert await submitted(pipeline, record(number)) == number
+    return disk.waited[before:]
+
+
+def test_a_quick_commit_is_the_loop_s_and_one_that_waits_the_thread_s(pipeline, disk, quick):
+    assert set(asyncio.run(groups(pipeline, disk, 5))) == {LOOP if quick else WRITER}
+
+
+def test_a_crowd_whose_requests_come_in_two_turns_is_one_group(pipeline, disk, quick):
+    async def client():
+        await outcomes([submitted(pipeline, record(number)) for number in range(40)])
+        before = len(disk.waited)
+        waiters = [submitted(pipeline, record(number)) for number in range(40, 50)]
+        await asyncio.sleep(0)
+        waiters += [submitted(pipeline, record(number)) for number in range(50, 80)]
+        await outcomes(waiters)
+        return len(disk.waited) - before
+
+    assert asyncio.run(client()) == (1 if quick else 2)
+
+
+def test_a_disk_that_turns_slow_costs_the_loop_few_commits_and_one_slow_commit_changes_nothing(pipeline, disk, path):
+    pipeline.quick_seconds, slow_seconds = 0.03, 0.1
+
+    async def client():
+        await groups(pipeline, disk, 20)
+        disk.seconds = slow_seconds
+        once = await groups(pipeline, disk, 1, 20)
+        disk.seconds = 0
+        after = await groups(pipeline, disk, 3, 21)
+        disk.seconds = slow_seconds
+        slow = await groups(pipeline, disk, 16, 30)
+        disk.seconds = 0
+        again = await groups(pipeline, disk, 20, 50)
+        return once, after, slow, again
+
+    once, after, slow, again = asyncio.run(client())
+    assert once == [LOOP]
+    assert LOOP in after
+    assert slow[-4:] == [WRITER] * 4
+    assert LOOP in again
+    assert len(recorded(path)) == 20 + 1 + 3 + 16 + 20
+
+
+def test_work_has_its_turn_beside_a_loop_that_never_pauses(pipeline, path):
+    """A loop that takes the connection again at once would leave the thread waiting for ever."""
+    ended = threading.Event()
+
+    async def client():
+        number = 0
+        while not ended.is_set():
+            await outcomes([submitted(pipeline, record(number + one)) for one in range(8)])
+            number += 8
+        return number
+
+    def work():
+        for number in range(30):
+            assert pipeline.wait(keep(f"w{number}")) == f"w{number}"
+        ended.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    written = asyncio.run(asyncio.wait_for(client(), PATIENCE_SECONDS))
+    worker.join(PATIENCE_SECONDS)
+    assert names(path) == [f"w{number}" for number in range(30)]
+    assert recorded(path) == list(range(written))
+
+
+def test_after_a_commit_of_unknown_outcome_the_loop_tells_it_before_the_thread_ends_the_process(made, quick, disk):
+    heard = []
+
+    def end():
+        told.wait(PATIENCE_SECONDS)  # the loop is free to send its answers meanwhile
+        heard.append(threading.current_thread().name)
+
+    told = threading.Event()
+    pipeline = another(made, quick, on_fatal=end)
+
+    async def client():
+        disk.error = exc.OperationalError("COMMIT", None, Exception("disk I/O error"))
+        answers = await outcomes([submitted(pipeline, record(number)) for number in range(3)])
+        disk.error = None
+        told.set()
+        return answers
+
+    answers = asyncio.run(client())
+    assert [type(one) for one in answers] == [AuditOutcomeUnknown] * 3
+    pipeline.stop()
+    assert heard == [WRITER]
 
 
 # loops that end
@@ -262,11 +403,9 @@ async def submit_until_refused(pipeline, start):
 
 
 @pytest.mark.parametrize("turn", range(12))
-def test_stopping_while_loops_write_answers_every_one_of_their_records(made, path, turn):
+def test_stopping_while_loops_write_answers_every_one_of_their_records(made, quick, path, turn):
     """Each record that was taken is committed or refused, and none waits for ever."""
-    made.guard.pipeline.stop()
-    pipeline = Pipeline(made.guard.store, made.guard.log, limit=500, on_fatal=lambda: None)
-    pipeline.start()
+    pipeline = another(made, quick)
     started, heard = threading.Barrier(3), []
 
     def loop(start):
@@ -287,10 +426,8 @@ def test_stopping_while_loops_write_answers_every_one_of_their_records(made, pat
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_when_the_writer_dies_loops_hear_of_it(made):
-    made.guard.pipeline.stop()
-    pipeline = Pipeline(made.guard.store, made.guard.log, limit=500, on_fatal=lambda: None)
-    pipeline.start()
+def test_when_the_writer_dies_loops_hear_of_it(made, quick):
+    pipeline = another(made, quick)
 
     def defect(_tx):
         raise RuntimeError("a defect")

@@ -43,8 +43,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, help="100 is the full suite, about 20 minutes on two cores")
     parser.add_argument("--only", default="", help=f"one of {', '.join(FAULTS)}")
     args = parser.parse_args()
-    if args.rounds < 1 or (args.only and args.only not in FAULTS):
-        parser.error("expected at least one round, and the name of a fault")
+    if args.rounds < 1:
+        parser.error(f"expected at least one round, got {args.rounds}")
+    if args.only and args.only not in FAULTS:
+        parser.error(f"expected the name of a fault, got {args.only!r}; there are {', '.join(FAULTS)}")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(io.StringIO()))
     began, good = time.monotonic(), True
     for name, fault in FAULTS.items():

@@ -27,8 +27,11 @@ def test_each_name_loads_its_own_module(folder):
         assert module.__doc__
 
 
+CUSTODY = ("aws_kms", "azure_kv", "file", "gcp_kms", "passphrase", "pkcs11", "shares", "slip39", "transit")
+
+
 def test_the_names_of_this_release_are_these():
-    assert plugins.names("vault/custody") == ("file", "passphrase")
+    assert plugins.names("vault/custody") == CUSTODY
     assert plugins.names("audit/sinks") == ("file", "syslog", "webhook")
     assert "combined" in plugins.names("detect/formats")
 
@@ -40,7 +43,7 @@ def test_the_names_of_this_release_are_these():
 def test_an_unknown_name_is_refused_with_those_there_are(name):
     with pytest.raises(InvalidSetting) as refusal:
         plugins.load("vault/custody", name)
-    assert f"Expected one of file, passphrase for vault/custody, got {name!r}" in refusal.value.detail
+    assert f"Expected one of {', '.join(CUSTODY)} for vault/custody, got {name!r}" in refusal.value.detail
     assert refusal.value.detail.endswith("correct the setting.")
 
 

@@ -125,7 +125,7 @@ def test_the_replacement_character_in_an_alphabet_hides_no_broken_bytes():
         ("01", (19,)),
         ("0123456789", (10, 5, 6)),
         ("0\n1", (30,)),
-        ("01�", (30,)),
+        ("01\ud800", (30,)),
     ],
 )
 def test_unsafe_formats_are_refused(alphabet, sizes):

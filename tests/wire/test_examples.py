@@ -30,6 +30,7 @@ PATH = {
     "matter": "case-17",
     "plan": "region-outage",
     "run": "run_019a0000-0000-7000-8000-000000000000",
+    "slot": "passphrase-0a1b2c",
     "stream": "shop",
     "tile": "000",
     "version": 1,
