@@ -81,4 +81,5 @@ def thaw(session: Session, principal: str, index: str) -> Any:
 
     Example: guard budgets thaw svc:shop customers.email.exact
     """
-    return session.call("budgets.thaw", principal=principal, index=index)
+    session.call("budgets.thaw", principal=principal, index=index)
+    return {"principal": principal, "index": index, "frozen": False}

@@ -1,76 +1,88 @@
-"""`guard fields search | tokens | plan | claim`, `guard indexes` and `guard budgets`, typed as a person types them."""
+"""`guard audit search`, `bundle` and `sinks` typed on a real server: pages, proofs, tables, and files that verify."""
 
 import json
+import stat
 
 import pytest
 
-EMAIL, NUMBER = "customers.email", "customers.identity_number"
-POLICY = """
-version: 1
-table: people
-rows: 1000000
-columns:
-  born: {class: birth, suite: cbl256, bind: [row], mask: none, purposes: [support], entropy: 15, index: [
-    {name: range, kind: range, of: date, low: "1900-01-01", high: "2030-12-31", bits: 24, shows_order: FLAG}]}
-"""
+from tests.cli.test_terminal import on_terminal
 
 
-def told(done):
-    """What stands on standard error, as one line."""
-    return " ".join(done.stderr.decode().split())
+def search(dev, *arguments):
+    return dev.json("audit", "search", *arguments, "--as", "admin")["data"]
 
 
-def answer(done):
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def test_all_pages_on_to_the_last_record(dev):
+    size = len(search(dev, "--tenant", "dev", "--action", "actors.whoami", "--all"))
+    assert size >= 20
+    some = search(dev, "--tenant", "dev", "--action", "actors.whoami", "--limit", "7")
+    assert len(some) == 7
+    everything = search(dev, "--tenant", "dev", "--all")
+    assert len({one["index"] for one in everything}) == len(everything)
+    assert [one["n"] for one in everything] == list(range(len(everything)))[::-1]
 
 
-def test_tokens_of_a_row_are_what_a_search_asks_for(dev):
-    stored = answer(dev.run("fields", "tokens", EMAIL, "--row", "17", "-o", "json", stdin=b"ana@example.org"))
-    asked = answer(dev.run("fields", "search", EMAIL, "--kind", "exact", "-o", "json", stdin=b" ANA@example.org\n"))
-    assert stored["indexes"][0]["tokens"][0] in {one["token"] for one in asked["tokens"]}
+def test_jsonl_writes_one_record_a_line(dev):
+    done = dev.run("audit", "search", "--tenant", "dev", "--all", "--as", "admin", "-o", "jsonl")
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) >= 20
+    assert all(one["evidence"] is None for one in lines)
+
+
+def test_filters_of_time_and_outcome(dev):
+    assert search(dev, "--tenant", "dev", "--from", "2020-01-01", "--outcome", "ok")
+    assert search(dev, "--tenant", "dev", "--to", "2020-01-01") == []
+    assert search(dev, "--tenant", "dev", "--not-allowed", "--outcome", "ok") == []
+    wrong = dev.run("audit", "search", "--from", "yesterday")
+    assert wrong.returncode == 2
+    assert "2026-11-25" in json.loads(wrong.stderr)["detail"]
+
+
+def test_each_hit_has_its_proof_and_the_terminal_says_whether(dev):
+    dev.json("audit", "checkpoint", "--as", "admin")
+    hits = search(dev, "--tenant", "dev", "--action", "actors.whoami", "--proof")
+    assert all(one["evidence"]["proof"].startswith("c2sp.org/tlog-proof@v1\nindex ") for one in hits)
+    arguments = ("audit", "search", "--tenant", "dev", "--action", "actors.whoami", "--limit", "3", "--proof")
+    status, shown = on_terminal(dev, *arguments, "--as", "admin")
+    assert status == 0
+    lines = shown.decode().splitlines()
+    assert "proven" in lines[0]
+    assert sum("yes" in line for line in lines) == 3
+
+
+def test_a_bundle_is_a_private_file_that_verifies_and_replaces_none(dev, tmp_path):
+    dev.json("audit", "checkpoint", "--as", "admin")
+    out = tmp_path / "matter.zip"
+    wanted = ("--search", "--action", "actors.whoami", "--tenant", "dev")
+    command = ("audit", "bundle", "--matter", "INC-2026-015", *wanted, "--out", str(out), "--as", "admin")
+    view = dev.json(*command)
+    assert view["records"] >= 20
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert dev.json("verify", str(out))["faults"] == []
+    again = dev.run(*command)
+    assert again.returncode == 2
+    content = bytearray(out.read_bytes())
+    content[len(content) // 2] ^= 1
+    out.write_bytes(content)
+    assert dev.run("verify", str(out)).returncode == 7
 
 
 @pytest.mark.parametrize(
-    ("kind", "stdin", "message"),
+    "arguments",
     [
-        ("range", "1980-01-01", "Expected a range as low..high on standard input"),
-        ("range", "1980-01-01..1984-12-31", "Expected an index of customers.email, got of kind range"),
-        ("compound", "ana\nPorto", "Expected column=value on each line behind the first"),
-        ("exact", "nobody", "An e-mail address has a local part"),
-        ("exact", "", "Expected a value of 1 to"),
+        ("--matter", "two words", "--index", "17"),
+        ("--matter", "m"),
+        ("--matter", "m", "--actor", "svc:x"),
+        ("--matter", "m", "--search", "--action", "no.such"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence_and_repeats_no_value(dev, kind, stdin, message):
-    done = dev.run("fields", "search", EMAIL, "--kind", kind, stdin=stdin.encode())
+def test_a_bundle_that_cannot_be_made_leaves_no_file(dev, tmp_path, arguments):
+    out = tmp_path / "matter.zip"
+    done = dev.run("audit", "bundle", *arguments, "--out", str(out), "--as", "admin")
     assert done.returncode == 2
-    assert message in told(done)
-    assert not stdin or stdin not in told(done)
+    assert not out.exists()
 
 
-def test_a_plan_is_read_before_it_is_loaded(dev, tmp_path):
-    (tmp_path / "people.yaml").write_text(POLICY.replace("FLAG", "true"))
-    [planned] = answer(dev.run("fields", "plan", "--policy", str(tmp_path / "people.yaml"), "-o", "json"))["data"]
-    assert (planned["row_bits"], planned["tokens_per_query"]) == ("15 of 18", 32)
-    (tmp_path / "people.yaml").write_text(POLICY.replace("FLAG", "false"))
-    done = dev.run("fields", "plan", "--policy", str(tmp_path / "people.yaml"))
-    assert done.returncode == 2
-    assert "people.yaml:7: expected 'shows_order: true'" in told(done)
-
-
-def test_a_value_is_claimed_once_and_released(dev):
-    claimed = ("fields", "claim", NUMBER, "--row")
-    assert answer(dev.run(*claimed, "1", "-o", "json", stdin=b"CD987654"))["tokens"] >= 1
-    done = dev.run(*claimed, "2", stdin=b"CD987654")
-    assert done.returncode == 6
-    assert "CD987654" not in told(done)
-    assert answer(dev.run("fields", "release", NUMBER, "--row", "1", "-o", "json"))["tokens"] >= 1
-    assert answer(dev.run(*claimed, "2", "-o", "json", stdin=b"CD987654"))["row"] == "2"
-    dev.run("fields", "release", NUMBER, "--row", "2")
-
-
-def test_who_looked_up_how_much_is_listed(dev):
-    answer(dev.run("fields", "search", EMAIL, "-o", "json", stdin=b"ana@example.org"))
-    listed = answer(dev.run("budgets", "list", "-o", "json"))["data"]
-    assert any(one["index"] == "customers.email.exact" and one["day"] >= 1 for one in listed)
-    assert answer(dev.run("indexes", "list", "-o", "json"))["data"][0]["current"]
+def test_without_sinks_there_are_none(dev):
+    assert dev.json("audit", "sinks", "--as", "admin")["data"] == []
