@@ -63,6 +63,7 @@ from guard.rooms import ROOMS
 from guard.runbook.desk import load_plans
 from guard.settings import Settings
 from guard.vault import starting
+from guard.vault.budgets import Budgets
 from guard.vault.custodian import Custodian
 from guard.vault.forgetting import open_forgetting
 from guard.vault.opening import Opened
@@ -187,7 +188,7 @@ def _assemble(
     custodian = Custodian(opened.secret, settings.origin, vault, str(settings.key_file), settings.production)
     undo.callback(custodian.close)
     known = (custodian, vault, doorkeeper, watch, desk, recorder, sources, streams, settings, store, *signing)
-    made = (*known, forgetting, forgetting.subjects, standing, anchors, rounds, presence, Floods(), Copies())
+    made = (*known, forgetting, forgetting.subjects, standing, anchors, rounds, presence, Floods(), Copies(), Budgets())
     parts: dict[type, Any] = {type(part): part for part in made}
     log: Log = parts[Log]
     forgetting.attach(parts[SealedValues].held, log)

@@ -122,6 +122,18 @@ class RateLimited(GuardError):
     code, title, kind = "GRD-RATE-001", "Too many requests", Kind.RATE_LIMITED
 
 
+class SearchBudgetExceeded(RateLimited):
+    """A principal looked up more values than its budget allows; `extra` has window, limit and when to try again."""
+
+    code, title, kind = "GRD-RATE-020", "Search budget exceeded", Kind.RATE_LIMITED
+
+
+class SearchFrozen(GuardError):
+    """A principal asked for more look-ups than a day allows; a person lifts it with budgets.thaw."""
+
+    code, title, kind = "GRD-RATE-021", "Search frozen", Kind.LOCKED
+
+
 # State
 
 

@@ -24,6 +24,7 @@ from guard.db.engine import Store
 from guard.gate import Gate
 from guard.runbook.desk import Desk
 from guard.settings import Settings
+from guard.vault.budgets import Budgets
 from guard.vault.forgetting import Forgetting
 from guard.vault.token_operations import sweep_due
 from guard.vault.vault import Vault
@@ -45,6 +46,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     worker.every(0, "runs.advance", desk.due)
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "refusals.merge", parts[Floods].due)
+    worker.every(0, "budgets.exceeded", parts[Budgets].due)
     _forget(worker, parts[Forgetting])
     log: Log = parts[Log]
     _keep(worker, log, parts[SealedValues])

@@ -25,6 +25,7 @@ import guard.detect.decision_operations
 import guard.detect.operations
 import guard.runbook.incident_operations
 import guard.runbook.operations
+import guard.vault.budget_operations
 import guard.vault.census
 import guard.vault.compromise
 import guard.vault.custody_operations
@@ -32,6 +33,7 @@ import guard.vault.field_operations
 import guard.vault.foreign_operations
 import guard.vault.honey_operations
 import guard.vault.import_operations
+import guard.vault.index_operations
 import guard.vault.ingest_operations
 import guard.vault.key_export_operations
 import guard.vault.key_operations
@@ -39,6 +41,8 @@ import guard.vault.lease_operations
 import guard.vault.operations
 import guard.vault.reencryption
 import guard.vault.retirement
+import guard.vault.search_operations
+import guard.vault.source_search
 import guard.vault.subject_catalogue
 import guard.vault.token_operations
 
@@ -66,6 +70,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.detect.operations,
     guard.runbook.incident_operations,
     guard.runbook.operations,
+    guard.vault.budget_operations,
     guard.vault.census,
     guard.vault.compromise,
     guard.vault.custody_operations,
@@ -73,6 +78,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.foreign_operations,
     guard.vault.import_operations,
     guard.vault.honey_operations,
+    guard.vault.index_operations,
     guard.vault.ingest_operations,
     guard.vault.key_export_operations,
     guard.vault.key_operations,
@@ -80,6 +86,8 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.operations,
     guard.vault.reencryption,
     guard.vault.retirement,
+    guard.vault.search_operations,
+    guard.vault.source_search,
     guard.vault.subject_catalogue,
     guard.vault.token_operations,
 )

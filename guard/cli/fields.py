@@ -74,15 +74,6 @@ def reencrypt(session: Session) -> Any:
     field_lines.run(session, field_lines.sealing_anew())
 
 
-@verb(group, "search")
-def search(session: Session, purpose: str = "support") -> Any:
-    """Say what values look like in their columns, under every live version, as JSON lines with "value".
-
-    Example: echo '{"field": "customers.email", "value": "ana@example.org"}' | guard fields search
-    """
-    field_lines.run(session, field_lines.searching(purpose))
-
-
 @verb(group, "coverage", columns=("field", "source", "table", "column", "version", "state", "count"))
 def coverage(session: Session) -> Any:
     """Show what is sealed with which version, what is not sealed, and sealed values that no field policy owns.

@@ -21,7 +21,9 @@ from guard.cli import (
     demo,
     fields,
     fields_ingest,
+    fields_search,
     files,
+    indexes,
     keys,
     keys_transfer,
     leases,
@@ -49,6 +51,7 @@ verify.register(app)
 audit_files.register(audit.group)
 fields_ingest.register(fields.group)
 keys_transfer.register(keys.group)
+fields_search.register(fields.group)
 witness.register(app)
 audit_keys.register(audit.group)
 audit_bundle.register(audit.group)
@@ -62,6 +65,8 @@ for _name, _group, _help in (
     ("fields", fields.group, "Seal, open, mask and search fields."),
     ("files", files.group, "Seal and open files of any size in this process."),
     ("leases", leases.group, "Data keys that clients hold for a while."),
+    ("indexes", indexes.group, "Versions of blind indexes, and tokens of sources."),
+    ("budgets", indexes.budgets, "Who looked up how much, and lifting a freeze."),
     ("subjects", subjects.group, "What is held on a person, and forgetting one."),
     ("tokens", tokens.group, "Tokens that stand in for values."),
     ("honey", tokens.honey, "Planted values, whose reading raises an incident."),

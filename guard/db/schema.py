@@ -1,12 +1,13 @@
 """All tables on one page. Times are microseconds UTC (`*_us`); ids are text; keys, hashes and wraps are bytes.
 
 Law: tables are known to `db` and to each room's `*store.py` only; a change here comes with a migration, and a test
-holds the two against each other.
+holds the two against each other. Tables of some parts stand in `*_schema` files beside this one, which it
+imports, so that whoever takes the metadata from here has all.
 """
 
 from sqlalchemy import Index, Table, UniqueConstraint
 
-from guard.db import import_schema, lease_schema, token_schema, version_schema  # noqa: F401  their tables are on it too
+from guard.db import import_schema, index_schema, lease_schema, token_schema, version_schema  # noqa: F401  see above
 from guard.db.columns import blob as _blob
 from guard.db.columns import integer as _int
 from guard.db.columns import page

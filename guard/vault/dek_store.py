@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from guard.db.engine import Tx
-from guard.db.schema import meta, subject_deks, subject_forgets, vault_tokens
+from guard.db.schema import meta, subject_deks, subject_forgets
+from guard.db.token_schema import vault_tokens
 from guard.vault.shred import NO_HASH, LedgerEntry, Point, Stage, bounds_of
 
 WRAP_BYTES = 48

@@ -6,12 +6,15 @@ Law: K never leaves the service, which is why a fast function is enough for valu
 shared by several values on purpose; whoever searches decrypts the hits and drops the false ones. Frozen. No I/O.
 """
 
+import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from guard.errors import InvalidRequest
+from guard.vault.budget import Budget
+from guard.vault.domains import Domain
 from guard.vault.keys import IndexKey
 from guard.vault.normalisers import Normaliser
 from guard.vault.wrap import length_prefixed
@@ -21,12 +24,15 @@ MAX_SEARCH_BITS: Final = 32
 """Longer tokens for search would need over 2^33 rows to keep two coincidences for each (see the planner)."""
 MIN_UNIQUE_BITS: Final = 128
 """A uniqueness check must not take two values for one: at 128 bits a false clash needs about 2^64 rows."""
-KINDS: Final = ("exact",)
+KINDS: Final = ("exact", "prefix", "suffix", "compound", "range")
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One blind index of one column. A change of any part but `unique` needs new tokens for all rows."""
+    """One blind index of one column. A change of any part but the last two needs new tokens for all rows.
+
+    What the parts of each kind mean, `terms` says.
+    """
 
     table: str
     column: str
@@ -35,6 +41,23 @@ class Definition:
     normaliser: Normaliser
     bits: int
     unique: bool = False
+    lengths: tuple[int, int] = (0, 0)
+    """The least and the greatest length of a prefix or suffix."""
+
+    parts: tuple[tuple[str, Normaliser], ...] = ()
+    """The other columns of a compound index."""
+
+    domain: Domain | None = None
+    """The numbers of a range index."""
+
+    partitions: int = 1
+    """Into so many groups rows fall by their id; a query asks for a token of each, and a common value has as many."""
+
+    entropy: int | None = field(default=None, compare=False)
+    """Bits of entropy of what it covers, where the policy gives them; for the planner only."""
+
+    budget: Budget = field(default=Budget(), compare=False)
+    """How often one principal may look up in it; no part of the tokens."""
 
     @property
     def key_name(self) -> str:
@@ -47,8 +70,22 @@ class Definition:
         Raises:
             InvalidRequest: the normaliser has no form for this value.
         """
-        normalised = encode_text(self.normaliser.apply(value))
-        return truncate(digest(key, self.table, self.column, self.name, version, partition, normalised), self.bits)
+        return self.cut(key, version, encode_text(self.normaliser.apply(value)), partition)
+
+    def cut(self, key: bytes | bytearray, version: int, term: bytes, partition: str = "") -> bytes:
+        """The token of a term, as `terms` makes them."""
+        return truncate(digest(key, self.table, self.column, self.name, version, partition, term), self.bits)
+
+    def partition(self, row: str) -> str:
+        """The partition that a row belongs to; "" where there is only one."""
+        if self.partitions == 1:
+            return ""
+        drawn = hashlib.sha256(b"guard/partition/1" + length_prefixed(encode_text(row))).digest()
+        return str(int.from_bytes(drawn[:8], "big") % self.partitions)
+
+    def all_partitions(self) -> list[str]:
+        """Every partition, for a query."""
+        return [""] if self.partitions == 1 else [str(number) for number in range(self.partitions)]
 
     def tokens(self, keys: Iterable[IndexKey], value: str, partition: str = "") -> list[tuple[int, bytes]]:
         """(version, token) under each of `keys`, in their order: a query asks for all, a new row takes the first.

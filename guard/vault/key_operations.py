@@ -3,6 +3,7 @@
 from guard.catalogue import Context, Effect, operation
 from guard.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from guard.vault import store, suites, version_store
+from guard.vault.index_operations import keep as keep_definitions
 from guard.vault.key_steps import turn, version_row, view_of, views
 from guard.vault.keys import Secret
 from guard.vault.vault import Vault
@@ -31,6 +32,7 @@ def create_keyring(ctx: Context, request: wire.CreateKeyring) -> wire.KeyringVie
             versions.append(vault.hierarchy.new_version(ctx.tx, kek, name, 1, suite, ctx.now_us))
     missing = {name for policy in vault.policies.values() for name in policy.index_keys} - known_indexes
     index_keys = [vault.hierarchy.new_index_key(ctx.tx, kek, name, ctx.now_us) for name in sorted(missing)]
+    keep_definitions(ctx, index_keys)
     ctx.after_commit(lambda: vault.change(lambda ring: ring.replace(versions, index_keys)))
     ctx.note(keys=len(versions), index_keys=len(index_keys))
     return wire.KeyringView(keys=len(versions), index_keys=len(index_keys))

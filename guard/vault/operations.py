@@ -4,11 +4,13 @@ import hashlib
 from typing import Any
 
 from guard.catalogue import Context, Effect, operation
-from guard.errors import DoesNotOpen, GuardError, InvalidRequest
+from guard.errors import DoesNotOpen, GuardError
 from guard.vault import batches, keyed
 from guard.vault.alarm import raise_later
 from guard.vault.envelope import TEXT_HEADER_CHARACTERS
+from guard.vault.indexing import indexed
 from guard.vault.mask import mask
+from guard.vault.searching import Charged, allowed, equal_tokens, equality_index
 from guard.vault.suites import DOES_NOT_OPEN
 from guard.vault.vault import Vault
 from guard.wire import vault as wire
@@ -57,7 +59,7 @@ def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
             results = [batches.seal_one(sealer, version, policy, items[0])]
             vault.life.uses.seal((ctx.tenant, policy.key, version), 1)
         ctx.note(**batches.summary(results), sealed=_named(results))
-        return {"results": results}
+        return {"results": indexed(ctx, request.indexes, items, results)}
     results = [{}] * len(items)
     for field, places in batches.by_field(items).items():
         policy = vault.policy(field)
@@ -68,7 +70,7 @@ def encrypt(ctx: Context, request: wire.Encrypt) -> dict[str, Any]:
         batches.seal(sealer, version, policy, items, results, places)
         vault.life.uses.seal((ctx.tenant, policy.key, version), len(places))
     ctx.note(**batches.summary(results), sealed=_named(results))
-    return {"results": results}
+    return {"results": indexed(ctx, request.indexes, items, results)}
 
 
 @operation(
@@ -116,20 +118,19 @@ def show_masked(ctx: Context, request: wire.Mask) -> dict[str, Any]:
 )
 def compute_indexes(ctx: Context, request: wire.ComputeIndexes) -> dict[str, Any]:
     """Compute blind-index tokens, by which sealed columns are searched for equality."""
-    vault = ctx.part(Vault)
     results: batches.Results = []
+    charged = Charged(storing=request.purpose == STORE)
+    policies = {name: allowed(ctx, name, request.purpose) for name in batches.fields_of(request.items)}
     for item in request.items:
-        policy = (
-            vault.policy_for(item["field"], request.purpose)
-            if request.purpose != STORE
-            else vault.policy(item["field"])
-        )
         try:
-            found = next((one for one in policy.indexes if one.name == item["index"]), None)
-            if found is None:
-                raise InvalidRequest(f"Expected an index of {policy.name}, got {item['index']}; see guard fields list.")
-            tokens = found.tokens(vault.keyring.index_keys(ctx.tenant, found.key_name), item["value"])
-            results.append({"tokens": [{"version": version, "token": token.hex()} for version, token in tokens]})
+            charged.add(equality_index(policies[item["field"]], item["index"]))
+        except GuardError:
+            continue  # answered in its place below
+    charged.settle(ctx)
+    for item in request.items:
+        try:
+            found = equality_index(policies[item["field"]], item["index"])
+            results.append(equal_tokens(ctx, found, item["value"]))
         except GuardError as error:
             results.append({"problem": batches.problem(error)})
     ctx.note(**batches.summary(results))

@@ -12,14 +12,13 @@ from enum import Enum
 from typing import Final
 
 from guard.errors import InvalidPolicy
-from guard.vault import index, planner, suites
+from guard.vault import index_policy, planner, suites
 from guard.vault.declaration import Entry, read, refuse
 from guard.vault.envelope import SuiteId
 from guard.vault.formats import MAX_LENGTH, Format
 from guard.vault.hpke import Kem
 from guard.vault.index import Definition
 from guard.vault.mask import MASKS
-from guard.vault.normalisers import NORMALISERS, normaliser
 from guard.vault.sealing import PAD_STEPS
 from guard.vault.token_policy import TokenPolicy, parse_tokens
 
@@ -39,8 +38,6 @@ _COLUMN_OPTIONAL: Final = frozenset(
 )
 _FORMAT_REQUIRED: Final = frozenset({"alphabet", "min_length"})
 _FORMAT_OPTIONAL: Final = frozenset({"keep_first", "keep_last"})
-_INDEX_REQUIRED: Final = frozenset({"name", "kind", "normalise", "bits"})
-_INDEX_OPTIONAL: Final = frozenset({"unique"})
 _REFUSED_SUITES: Final = {
     "gcm96": "a suite for fields; gcm96 has a 96-bit nonce and serves only clients of other systems",
     "ff3": "a suite that authenticates; ff3 was withdrawn by NIST",
@@ -76,6 +73,9 @@ class FieldPolicy:
 
     ingest: Kem | None = None
     """How others seal values for this field that they cannot read back; None if nobody may."""
+
+    rows: int | None = None
+    """How many rows the table is planned for."""
 
     format: Format | None = None
     """What values of the suite ff1 look like; None for every other suite."""
@@ -141,8 +141,7 @@ def parse(text: str, file_name: str) -> tuple[FieldPolicy, ...]:
     if not 1 <= len(columns) <= MAX_COLUMNS:
         raise entries["columns"].refuse(f"1 to {MAX_COLUMNS} columns")
     policies = tuple(_column(table, name, entry) for name, entry in columns.items())
-    if rows is not None:
-        _check_indexes(rows, columns, policies)
+    index_policy.check(rows, columns, {policy.column: policy.indexes for policy in policies})
     return policies
 
 
@@ -161,7 +160,9 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
     if suite is not suites.FF1 and "format" in given:
         raise given["format"].refuse("no 'format' beside a suite other than ff1")
     indexes = (
-        tuple(_index(table.name, name, one) for one in given["index"].items(MAX_INDEXES)) if "index" in given else ()
+        tuple(index_policy.read(table.name, name, given, one) for one in given["index"].items(MAX_INDEXES))
+        if "index" in given
+        else ()
     )
     if len({one.name for one in indexes}) != len(indexes):
         raise given["index"].refuse("indexes with different names")
@@ -181,6 +182,7 @@ def _column(table: _Table, name: str, entry: Entry) -> FieldPolicy:
         ingest=Kem(_choice(given["ingest"], "a way to seal", [kem.value for kem in Kem]))
         if "ingest" in given
         else None,
+        rows=table.rows,
         format=form,
         tokens=parse_tokens(given["tokens"], purposes) if "tokens" in given else None,
         keyed_by_subject="keyed_by" in given and _keyed_by_subject(given["keyed_by"], suite, bind),
@@ -239,44 +241,6 @@ def _check_deterministic(table: _Table, entry: Entry, given: dict[str, Entry]) -
         planner.check_deterministic(table.rows, given["entropy"].integer(0, 256))
     except InvalidPolicy as error:
         raise refuse(entry.file_name, given["entropy"].line, error.detail.rstrip(".")) from None
-
-
-def _index(table: str, column: str, entry: Entry) -> Definition:
-    given = entry.mapping(_INDEX_REQUIRED, _INDEX_OPTIONAL)
-    unique = "unique" in given and given["unique"].flag()
-    low, high = (index.MIN_UNIQUE_BITS, index.MAX_BITS) if unique else (1, index.MAX_SEARCH_BITS)
-    reference = given["normalise"].text("the name of a normaliser")
-    rule = normaliser(reference)
-    if rule is None:
-        known = ", ".join(sorted(name for name, _ in NORMALISERS))
-        raise given["normalise"].refuse(f"a normaliser ({known})")
-    return Definition(
-        table=table,
-        column=column,
-        name=_name(given["name"], "the index"),
-        kind=_choice(given["kind"], "a kind of index", index.KINDS),
-        normaliser=rule,
-        bits=given["bits"].integer(low, high),
-        unique=unique,
-    )
-
-
-def _check_indexes(rows: int, columns: dict[str, Entry], policies: tuple[FieldPolicy, ...]) -> None:
-    declared = []
-    place = next(iter(columns.values()))
-    for policy in policies:
-        if not policy.indexes:
-            continue
-        place = columns[policy.column]
-        entropy = place.open_mapping().get("entropy")
-        if entropy is None:
-            raise place.refuse("'entropy' of a column with indexes, because the table gives 'rows'")
-        bits = entropy.integer(0, 256)
-        declared += [planner.Declared(one.key_name, one.bits, bits, one.unique) for one in policy.indexes]
-    try:
-        planner.plan(rows, declared)
-    except InvalidPolicy as error:
-        raise refuse(place.file_name, place.line, error.detail.rstrip(".")) from None
 
 
 def _purposes(entry: Entry) -> frozenset[str]:

@@ -124,15 +124,14 @@ class Hierarchy:
         place = _version_place(kek[0], suite, row.key_id, row.version)
         return _key_version(row, suite, unwrap(kek[1].expose(), place, row.wrapped))
 
-    def new_index_key(self, tx: Tx, kek: tuple[KekRow, Secret], name: str, now_us: int) -> IndexKey:
-        """Make and store version 1 of an index key."""
+    def new_index_key(self, tx: Tx, kek: tuple[KekRow, Secret], name: str, now_us: int, version: int = 1) -> IndexKey:
+        """Make and store a version of an index key."""
         row, secret = kek
         material = self._random(32)
-        place = Place(row.tenant, "index", row.key_id, row.version, name.encode(), 1)
-        store.add_index_key(
-            tx, IndexRow(row.tenant, name, 1, row.version, wrap(secret.expose(), place, material)), now_us
-        )
-        return IndexKey(row.tenant, name, 1, Secret(material, f"index key {name}"))
+        place = Place(row.tenant, "index", row.key_id, row.version, name.encode(), version)
+        wrapped = wrap(secret.expose(), place, material)
+        store.add_index_key(tx, IndexRow(row.tenant, name, version, row.version, wrapped), now_us)
+        return IndexKey(row.tenant, name, version, Secret(material, f"index key {name}"))
 
     def open_index_key(self, kek: tuple[KekRow, Secret], row: IndexRow) -> IndexKey:
         """A stored index key, opened."""

@@ -10,6 +10,8 @@ from guard.errors import InvalidRequest, KeyStateConflict, PurposeRefused
 from guard.vault import batches, honey_store, store
 from guard.vault.formats import FormatSealer
 from guard.vault.honey import KEY_BYTES, Honey
+from guard.vault.index import Definition
+from guard.vault.indexes import Definitions
 from guard.vault.key_life import KeyLife
 from guard.vault.keys import Keyring, KeyVersion, Secret
 from guard.vault.policy import FieldPolicy
@@ -30,6 +32,7 @@ class Vault:
         self._random = random
         self.policies = policies
         self.keyring = Keyring()
+        self.definitions = Definitions()
         self.honey = Honey()
         self.jobs = Queue()
         self.life = KeyLife()
@@ -50,6 +53,12 @@ class Vault:
         held = {(one.tenant, "key", one.name) for one in versions} | {(o.tenant, "index", o.index) for o in index_keys}
         tenants = sorted({tenant for tenant, _, _ in held})
         self.lacking = tuple(one for one in tenants if any((one, *name) not in held for name in wanted))
+        self.definitions.load(tx, self.declared, index_keys)
+
+    @property
+    def declared(self) -> dict[str, Definition]:
+        """The blind indexes that the field policy declares, by their whole names."""
+        return {one.key_name: one for policy in self.policies.values() for one in policy.indexes}
 
     def policy(self, field: str) -> FieldPolicy:
         """The policy of a field.

@@ -58,11 +58,22 @@ class ItemProblem(TypedDict):
     detail: str
 
 
+class RowTokens(TypedDict):
+    """What a row carries in one index: all tokens, with their version; in a unique one under each live version."""
+
+    index: str
+    kind: str
+    version: int
+    tokens: list[str]
+
+
 class EncryptedItem(TypedDict):
-    """A sealed value and the key version that sealed it, or the problem."""
+    """A sealed value and the key version that sealed it, or the problem; *indexes* where they were asked for."""
 
     ciphertext: NotRequired[str]
     key_version: NotRequired[int]
+    indexes: NotRequired[list[RowTokens]]
+    missing: NotRequired[list[str]]
     problem: NotRequired[ItemProblem]
 
 
@@ -81,9 +92,10 @@ class MaskedItem(TypedDict):
 
 
 class Encrypt(Model):
-    """Values to seal, 1 to 1000; answered in order."""
+    """Values to seal, 1 to 1000; answered in order, with *indexes* together with their index tokens."""
 
     items: Annotated[list[EncryptItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    indexes: bool = False
 
 
 class Encrypted(Model):
@@ -155,44 +167,6 @@ class Reencrypt(Model):
     """Sealed values to seal anew under the newest key version, 1 to 1000; answered in order."""
 
     items: Annotated[list[OpenItem], Field(min_length=1, max_length=MAX_ITEMS)]
-
-
-class SearchItem(TypedDict):
-    """A value to search a column for; *index* may be left out where the field is deterministic or has one index."""
-
-    __pydantic_config__ = _STRICT  # type: ignore[misc]
-    field: FieldName
-    value: Annotated[str, Field(max_length=4096)]
-    index: NotRequired[Name]
-
-
-class SealedForm(TypedDict):
-    """What a value looks like in a deterministic column under one version of its key."""
-
-    version: int
-    text: str
-
-
-class FoundItem(TypedDict):
-    """Tokens of an index or texts of a deterministic column, newest version first, or the problem."""
-
-    index: NotRequired[str]
-    tokens: NotRequired[list[IndexToken]]
-    sealed: NotRequired[list[SealedForm]]
-    problem: NotRequired[ItemProblem]
-
-
-class Search(Model):
-    """Values to search for, 1 to 1000, for one purpose; answered in order."""
-
-    purpose: Purpose
-    items: Annotated[list[SearchItem], Field(min_length=1, max_length=MAX_ITEMS)]
-
-
-class Found(Model):
-    """What to look for in the columns, in the order of the request; a row that matches any of an item's is a hit."""
-
-    results: list[FoundItem]
 
 
 class ListFields(Model):

@@ -25,8 +25,18 @@ CATALOGUE = collect(ROOMS)
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
 FILLED = {"version": 1, "index": 0, "member": "svc:x", "role": "role:support", "handle": "0" * 12, "subject": "svc:x"}
 PERSONAL = {"fields.decrypt", "fields.mask", "fields.search", "imported_keys.decrypt", "indexes.compute"}
-PERSONAL |= {"tokens.approve", "tokens.reveal"}
+PERSONAL |= {"sources.search", "tokens.approve", "tokens.reveal"}
 LEASED = {"leases.create", "leases.renew"}
+FILLED = {
+    "version": 1,
+    "field": "customers.email",
+    "value": "x",
+    "index": 0,
+    "member": "svc:x",
+    "role": "role:support",
+    "handle": "0" * 12,
+    "subject": "svc:x",
+}
 NOBODY = "(nobody)"
 
 

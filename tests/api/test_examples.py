@@ -47,6 +47,7 @@ MADE_UP |= {
 }
 """Examples whose only item is answered with a problem: a made-up ciphertext opens nowhere, a made-up token is none."""
 REFUSED = {
+    "budgets.thaw": "GRD-STORE-404",  # the example's service searched nothing
     "checkpoints.accept_clock": "GRD-STORE-410",  # the clock is right
     "custody.seal": "GRD-STORE-404",  # by a tenant's person; the platform's would end this world, see test_sealed.py
     "prunes.approve": "GRD-AUDIT-020",  # under the holds of the fixture
@@ -68,6 +69,7 @@ REFUSED = {
 }
 """Examples that the state of this world refuses, each with its reason."""
 BEFORE = {
+    "indexes.retire": "indexes.rotate",
     "keys.retire": "keys.rotate",
     "reencryptions.pause": "reencryptions.resume",
     "reencryptions.resume": "reencryptions.pause",
@@ -126,6 +128,8 @@ def parameters(api, cloud):
         "index": str(named.json["data"][0]["index"]),
         "field": "customers.identity_number",
         "key": "customers.email",
+        "name": "customers.identity_number.unique",
+        "source": "customers",
         "version": "1",
         "plan": "region-outage",
         "stream": "shop",

@@ -210,6 +210,20 @@ def sealed_lines(client, place) -> dict[str, str]:
     return {}
 
 
+def searched(client, _place) -> dict[str, str]:
+    """Somebody who looked a value up: the developer."""
+    client.fields.search(purpose="support", items=[{"field": "customers.email", "value": "ana@example.org"}])
+    client.grants.add(member=client.actors.whoami()["subject"], role="role:privacy-officer")
+    return {"svc:shop": f"'{client.actors.whoami()['subject']}'"}
+
+
+def rotated_index(client, _place) -> dict[str, str]:
+    """An older version of an index that nothing needs."""
+    client.indexes.rotate(name="customers.identity_number.unique")
+    client.fields.release(field="customers.identity_number", index="unique", row="17")
+    return {}
+
+
 def asked_slot(dev) -> str:
     """A custody slot that another administrator asked for."""
     with dev.second_admin() as second:
@@ -293,6 +307,8 @@ PREPARE = {
     "keys compromise": lambda client, _: {"customers.email": "customers.phone"},
     "keys import": keyset_file,
     "keys approve-import": asked_import,
+    "budgets thaw": searched,
+    "indexes retire": rotated_index,
     "audit receipt": received,
     "keys retire": lambda client, _: client.keys.rotate(key="customers.email") and {},
     "keys pause": running_job,

@@ -248,7 +248,11 @@ def test_refusals_of_a_table(old, new, line, message):
     [
         ("name: exact", "name: 'x y'", "the name of the index in lower case"),
         ("name: exact, ", "", "the key 'name' here; it is missing"),
-        ("kind: exact", "kind: substring", "a kind of index (exact); 'substring' came"),
+        (
+            "kind: exact",
+            "kind: substring",
+            "a kind of index (compound, exact, prefix, range, suffix); 'substring' came",
+        ),
         (
             "normalise: email",
             "normalise: soundex",
@@ -260,7 +264,11 @@ def test_refusals_of_a_table(old, new, line, message):
         ("bits: 18", "bits: 33", "integer from 1 to 32; 33 came"),
         ("bits: 18", "bits: 127, unique: true", "integer from 128 to 256; 127 came"),
         ("bits: 18", "bits: 18, unique: true", "integer from 128 to 256; 18 came"),
-        ("bits: 18", "bits: 18, slow: true", "one of the keys bits, kind, name, normalise, unique; 'slow' came"),
+        (
+            "bits: 18",
+            "bits: 18, slow: true",
+            "one of the keys bits, budget, entropy, kind, name, normalise, partitions, unique; 'slow' came",
+        ),
         (
             "bits: 18}",
             "bits: 18}, {name: exact, kind: exact, normalise: trim, bits: 4}",
