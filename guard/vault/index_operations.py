@@ -147,14 +147,18 @@ def release_value(ctx: Context, request: wire.ReleaseValue) -> wire.Claimed:
 
 
 def keep(ctx: Context, fresh: list[IndexKey]) -> None:
-    """Store how new versions are defined, and put them into the keyring after the commit."""
+    """Store how new versions are defined, and put them into the keyring after the commit.
+
+    The keys by which vaulted tokens are found define no index.
+    """
     vault = ctx.part(Vault)
     declared = vault.declared
-    for one in fresh:
+    defined = [one for one in fresh if one.index in declared]
+    for one in defined:
         index_store.add_definition(ctx.tx, (one.tenant, one.index, one.version), to_text(declared[one.index]))
 
     def put() -> None:
-        for one in fresh:
+        for one in defined:
             vault.definitions.add((one.tenant, one.index, one.version), declared[one.index])
         vault.change(lambda ring: ring.replace(index_keys=fresh))
 
