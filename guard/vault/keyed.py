@@ -34,10 +34,15 @@ class Use:
         self._tx: Tx | None = None
         self._used: dict[bytes, Dek] = {}
         self._epoch = self._subjects.epoch  # before anything is read
+        self._settles = False
 
     def sealing(self, subject: str) -> KeyVersion:
         """The key version of a person for new values."""
         return self._version(self._subjects.to_seal(self._read, self._ctx.tenant, subject, self._epoch))
+
+    def idle(self, version: KeyVersion) -> None:
+        """Nothing was sealed under it: where it was new it is not stored, as nothing is held on that person."""
+        self._used = {ref: dek for ref, dek in self._used.items() if dek.dek_id != version.key_id}
 
     def find(self, tenant: str, key_id: bytes, version: int) -> KeyVersion:
         """The key that a header names: of the field, from before it was keyed by person, or of a person.
@@ -64,7 +69,8 @@ class Use:
         return self._tx
 
     def _version(self, dek: Dek) -> KeyVersion:
-        if not self._used:
+        if not self._settles:
+            self._settles = True
             self._ctx.at_outcome(self.settle)
         self._used[dek.subject_ref] = dek
         name, suite = self._policy.key, self._policy.suite
@@ -86,12 +92,15 @@ def seal(ctx: Context, policy: FieldPolicy, items: Sequence[Item], results: Resu
     with use(ctx, policy) as keys:
         for subject, places in _by_subject(items, results, at).items():
             try:
-                sealer = Sealer(keys.sealing(subject), shared, names, pad_step=policy.pad_step)
+                version = keys.sealing(subject)
+                sealer = Sealer(version, shared, names, pad_step=policy.pad_step)
             except GuardError as error:
                 for position in places:
                     results[position] = {"problem": batches.problem(error)}
                 continue
             batches.seal(sealer, VERSION, policy, items, results, places)
+            if all("problem" in results[position] for position in places):
+                keys.idle(version)
 
 
 def unseal(
