@@ -34,10 +34,15 @@ FORMS |= {"tenant": r'"(?P<tenant>[^"\\\x00-\x1f]+)"'}
 FIXED = ("phase", "tenant")  # in a mould they are part of its bytes
 
 PHASES = {b"event", b"intent", b"outcome", b"unknown", b"late"}
-HEX, DIGITS, UUID_MARKS = b"0123456789abcdef", b"0123456789", dict.fromkeys((8, 13, 18, 23), b"-")
-SALT_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-TIME_MARKS = {4: b"-", 7: b"-", 10: b"T", 13: b":", 16: b":", 19: b".", 26: b"Z"}
-FORBIDDEN = [bytes([mark]) for mark in (*range(32), 34, 92)]
+DIGITS, FORBIDDEN = b"0123456789", bytes([*range(32), 34, 92])
+LETTERS = {  # of a text with a form: each counts as a zero, and what is no letter stays what it is
+    "id": bytes.maketrans(b"0123456789abcdef", b"0" * 16),
+    "time": bytes.maketrans(DIGITS, b"0" * 10),
+    "salt": bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-", b"0" * 64),
+}
+LETTERS["intent"] = LETTERS["id"]
+LIKE = {"id": b"00000000-0000-0000-0000-000000000000", "time": b"0000-00-00T00:00:00.000000Z", "salt": b"0" * 22}
+LIKE["intent"] = LIKE["id"]
 
 Match = re.Match[bytes]
 Numbers = tuple[list[int], tuple[bytes, ...]]  # places in a bundle, and the number of the record at each
@@ -198,25 +203,14 @@ def _in_order(numbers: list[Numbers]) -> list[bytes]:
 
 def _good(name: str, column: Sequence[bytes]) -> bool:
     """Have all texts of one name the form of that name? They are of one width."""
-    if name in {"id", "intent"}:
-        return _made_of(column, HEX, UUID_MARKS)
-    if name == "time":
-        return _made_of(column, DIGITS, TIME_MARKS)
-    if name == "salt":
-        return _made_of(column, SALT_LETTERS, {})
+    if name in LIKE:
+        return b"".join(column).translate(LETTERS[name]) == LIKE[name] * len(column)
     if name == "phase":
         return set(column) <= PHASES
     whole = b"".join(column)
     if name == "n":  # a zero before it is found where numbers are compared as they are spelt
         return not whole.translate(None, DIGITS)
-    return whole.isascii() and not any(mark in whole for mark in FORBIDDEN)
-
-
-def _made_of(texts: Sequence[bytes], letters: bytes, marks: dict[int, bytes]) -> bool:
-    """Has each text the marks in their places and one of the letters everywhere else?"""
-    whole, width = b"".join(texts), len(texts[0])
-    placed = all(whole[at::width] == mark * len(texts) for at, mark in marks.items())
-    return placed and len(whole.translate(None, letters)) == len(marks) * len(texts)
+    return whole.isascii() and len(whole.translate(None, FORBIDDEN)) == len(whole)
 
 
 def _decodes(raw: bytes) -> bool:

@@ -10,11 +10,22 @@ from hashlib import sha256
 WIDTH, HASH, LEVELS = 256, 32, 8  # hashes in a tile, bytes in a hash, tile levels (256^8 is above any size)
 MAX_BUNDLE = WIDTH * (2 + 65_535)
 EMPTY = sha256(b"").digest()
+BEGUN = sha256(b"\x00")  # of every leaf; to copy it costs less than to begin anew
 
 
 def leaf_hash(entry: bytes) -> bytes:
     """The leaf of an entry's exact bytes."""
     return sha256(b"\x00" + entry).digest()
+
+
+def leaf_hashes(entries: Sequence[bytes]) -> list[bytes]:
+    """The leaves of many entries."""
+    leaves = list[bytes]()
+    for entry in entries:  # a call of `leaf_hash` for each would cost a tenth of a verification
+        leaf = BEGUN.copy()
+        leaf.update(entry)
+        leaves.append(leaf.digest())
+    return leaves
 
 
 def root_of(*levels: Sequence[bytes]) -> bytes:
