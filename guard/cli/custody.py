@@ -7,6 +7,7 @@ stand in the list of processes and in the shell's history. New shares go to stan
 import getpass
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from guard.settings import client_environment, discover_home, load
 
 group = typer.Typer()
 MAX_BYTES = 1 << 15
+CHANGE_SECONDS = 30.0  # open streams are cut after ten
+POLL_SECONDS = 0.02
 ASKED = {"passphrase": ("passphrase",), "shares": ("shares",), "slip39": ("shares",)}
 COLUMNS = ("slot", "plugin", "automatic", "need", "options", "created_us")
 OptionsOption = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE; where the key is, no secret")]
@@ -98,7 +101,9 @@ def seal(session: Session) -> Any:
 
     Example: guard custody seal --as admin
     """
-    return session.call("custody.seal")
+    answer = session.call("custody.seal")
+    _await(session, sealed=True)
+    return answer
 
 
 @verb(group, "unseal")
@@ -112,15 +117,35 @@ def unseal(
     Example: guard custody unseal
     """
     with _client(session) as client:
-        state = client.call("custody.status") if _is_sealed(session) else {"slots": []}
-        known = [one for one in state["slots"] if slot in {one["slot"], ""}]
-        people = [one for one in known if one["need"]]
-        if not people or (not slot and len(people) < len(known) and fd is None and not sys.stdin.isatty()):
-            return client.call("custody.unseal", slot=slot)
-        if len({one["plugin"] for one in people}) > 1:
-            raise InvalidInput(f"Expected --slot, one of {', '.join(one['slot'] for one in people)}; got none.")
-        secrets = _secrets(people[0]["plugin"], fd, new=False)
-        return client.call("custody.unseal", slot=slot or people[0]["slot"], secrets=secrets)
+        answer = _unsealed(session, client, slot, fd)
+    if answer["state"] == "unsealed":
+        _await(session, sealed=False)
+    return answer
+
+
+def _unsealed(session: Session, client: Client, slot: str, fd: int | None) -> Any:
+    state = client.call("custody.status") if _is_sealed(session) else {"slots": []}
+    known = [one for one in state["slots"] if slot in {one["slot"], ""}]
+    people = [one for one in known if one["need"]]
+    if not people or (not slot and len(people) < len(known) and fd is None and not sys.stdin.isatty()):
+        return client.call("custody.unseal", slot=slot)
+    if len({one["plugin"] for one in people}) > 1:
+        raise InvalidInput(f"Expected --slot, one of {', '.join(one['slot'] for one in people)}; got none.")
+    secrets = _secrets(people[0]["plugin"], fd, new=False)
+    return client.call("custody.unseal", slot=slot or people[0]["slot"], secrets=secrets)
+
+
+def _await(session: Session, *, sealed: bool) -> None:
+    """Wait until the next command would reach the service in its new state: the file of the sealed one says which it is.
+
+    The answer leaves before the server that gave it has ended; a command typed at once would show it the wrong token.
+    """
+    end = time.monotonic() + CHANGE_SECONDS
+    while not _remote(session) and _is_sealed(session) != sealed:
+        if time.monotonic() > end:
+            session.say(f"guard: the service has not changed over within {CHANGE_SECONDS:.0f} s; try again later.")
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _is_sealed(session: Session) -> bool:

@@ -23,6 +23,28 @@ GRACE_SECONDS = 2
 UNSEAL = "unseal"
 """The profile of the file with the token that opens slots by themselves, in the home directory."""
 
+
+class Ending:
+    """SIGTERM, from the first server to the last: one that comes while none serves ends the next as it starts."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._server: Any = None
+
+    def ends(self, server: Any) -> None:
+        """From now on the signal ends *server*, at once where it came already.
+
+        uvicorn raises the signal that ended it once more; by default that would end the process before the store is closed.
+        """
+        self._server = server
+        signal.signal(signal.SIGTERM, self._ask)
+        if self._asked:
+            server.should_exit = True
+
+    def _ask(self, *_: object) -> None:
+        self._asked = self._server.should_exit = True
+
+
 Listen = Callable[[str, int], socket.socket]
 Write = Callable[[Path, str, str, str], None]
 Supervise = Callable[[Callable[[], bool]], Callable[[], None]]
@@ -33,10 +55,10 @@ def cycle(
     build: Callable[[Any], Any],
     settings: Any,
     means: tuple[Listen, Write, Supervise],
-    run: Callable[[Any, socket.socket, str], None],
+    run: Callable[[Any, socket.socket, str, Ending], None],
 ) -> None:
     """Build and run; wait where the seal is closed; again after each sealing, until a signal ends it."""
-    listen = means[0]
+    listen, ending = means[0], Ending()
     listener: socket.socket | None = None
     opened = None
     while True:
@@ -45,13 +67,14 @@ def cycle(
         except Sealed as error:
             listener = listener or listen(settings.host, settings.port)
             session.say(f"guard: {error.detail} {error.hint} [{error.code}]")
-            opened = wait(session, settings, listener, means, by_itself=True)
+            opened = wait(session, settings, listener, (means, ending), by_itself=True)
             if opened is None:
                 return
             continue
         try:
+            _forget(settings)  # a process that was killed while it was sealed left it, and its token opens nothing
             listener = listener or listen(settings.host, settings.port)
-            run(guard, listener.dup(), address(settings, listener))
+            run(guard, listener.dup(), address(settings, listener), ending)
         finally:
             guard.close()
         if guard.custodian.error() is None:
@@ -60,7 +83,7 @@ def cycle(
         gc.unfreeze()
         gc.collect()  # keys of signing lie in objects that point at each other
         session.say("guard: the service is sealed; run guard custody unseal.")
-        opened = wait(session, settings, listener, means, by_itself=False)
+        opened = wait(session, settings, listener, (means, ending), by_itself=False)
         if opened is None:
             return
 
@@ -74,7 +97,7 @@ def wait(
     session: Session,
     settings: Any,
     listener: socket.socket,
-    means: tuple[Listen, Write, Supervise],
+    means: tuple[tuple[Listen, Write, Supervise], Ending],
     *,
     by_itself: bool,
 ) -> Any:
@@ -102,10 +125,10 @@ def wait(
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)
-    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    (_, write_address, supervise), ending = means
+    ending.ends(server)
     watch = threading.Thread(target=_watch, args=(way, server, done, by_itself), name="guard-custody", daemon=True)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _, write_address, supervise = means
     write_address(settings.home, UNSEAL, address(settings, listener), token)
     session.say(f"guard serves {address(settings, listener)} from {settings.home}, sealed")
     watch.start()
@@ -116,10 +139,14 @@ def wait(
         stop()
         ended = way.opened is None
         done.set()
-        with suppress(FileNotFoundError):
-            (settings.home / f"{UNSEAL}.json").unlink()
+        _forget(settings)
     watch.join()
     return None if ended else way.opened
+
+
+def _forget(settings: Any) -> None:
+    with suppress(FileNotFoundError):
+        (settings.home / f"{UNSEAL}.json").unlink()
 
 
 def _watch(way: Any, server: Any, done: threading.Event, by_itself: bool) -> None:

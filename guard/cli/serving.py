@@ -16,7 +16,7 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from guard.cli.sealing import cycle
+from guard.cli.sealing import Ending, cycle
 from guard.cli.session import Session, verb
 from guard.errors import InvalidSetting, PortOccupied
 from guard.settings import Settings, discover_home, load, supervisor
@@ -67,7 +67,7 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
     """
     home = _home(session).absolute()
 
-    def run(guard: Any, listener: socket.socket, url: str) -> None:
+    def run(guard: Any, listener: socket.socket, url: str, ending: Ending) -> None:
         for profile, tenant, subject, roles in PROFILES:
             sound = guard.standing.sound  # read-only, no token can be made: those of before go on
             token = _bootstrap(guard, tenant, subject, roles) if sound else _kept(home, profile)
@@ -75,7 +75,7 @@ def dev(session: Session, port: PortOption = None, host: HostOption = None) -> N
         _say_standing(session, guard)
         session.say(f"guard serves {url} from {home}")
         session.say(f"CLI and SDK find it by {home / 'client.json'}; try: guard fields list --home {home}")
-        _run(guard, listener)
+        _run(guard, listener, ending)
 
     _cycle(session, _settings(home, port, host), run)
 
@@ -87,7 +87,7 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
     """
     home = _home(session)
 
-    def run(guard: Any, listener: socket.socket, url: str) -> None:
+    def run(guard: Any, listener: socket.socket, url: str, ending: Ending) -> None:
         _say_standing(session, guard)
         if guard.standing.sound and not guard.doorkeeper.has_key(PLATFORM_ADMIN[0], "system"):
             token = _bootstrap(
@@ -96,7 +96,7 @@ def serve(session: Session, port: PortOption = None, host: HostOption = None) ->
             session.say(f"No administrator has a valid token. One-time token, valid for 15 minutes: {token}")
             session.say(f"Use it once: GUARD_URL={url} GUARD_TOKEN=... guard access exchange")
         session.say(f"guard serves {url} from {home}")
-        _run(guard, listener)
+        _run(guard, listener, ending)
 
     _cycle(session, _settings(home.absolute(), port, host), run)
 
@@ -149,7 +149,7 @@ def _settings(home: Path, port: int | None, host: str | None) -> Settings:
     return settings
 
 
-def _cycle(session: Session, settings: Settings, run: Callable[[Any, socket.socket, str], None]) -> None:
+def _cycle(session: Session, settings: Settings, run: Callable[[Any, socket.socket, str, Ending], None]) -> None:
     cycle(session, lambda opened: _build(settings, opened), settings, (listen, _write_address, _supervise), run)
 
 
@@ -190,7 +190,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(guard: Any, listener: socket.socket) -> None:
+def _run(guard: Any, listener: socket.socket, ending: Ending) -> None:
     import uvicorn  # see _build
 
     config = uvicorn.Config(
@@ -206,8 +206,7 @@ def _run(guard: Any, listener: socket.socket) -> None:
         http=guard.protocol,
     )
     server = uvicorn.Server(config)
-    # uvicorn raises the signal that ended it once more; by default that would end the process before the store is closed.
-    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    ending.ends(server)
     guard.custodian.notify = lambda: setattr(server, "should_exit", True)
     guard.worker.start()
     stop = _supervise(lambda: guard.pipeline.alive)

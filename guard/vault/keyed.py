@@ -34,10 +34,15 @@ class Use:
         self._tx: Tx | None = None
         self._used: dict[bytes, Dek] = {}
         self._epoch = self._subjects.epoch  # before anything is read
+        self._settles = False
 
     def sealing(self, subject: str) -> KeyVersion:
         """The key version of a person for new values."""
         return self._version(self._subjects.to_seal(self._read, self._ctx.tenant, subject, self._epoch))
+
+    def idle(self, version: KeyVersion) -> None:
+        """Nothing was sealed under it: where it was new it is not stored, as nothing is held on that person."""
+        self._used = {ref: dek for ref, dek in self._used.items() if dek.dek_id != version.key_id}
 
     def find(self, tenant: str, key_id: bytes, version: int) -> KeyVersion:
         """The key that a header names: of the field, from before it was keyed by person, or of a person.
@@ -64,7 +69,8 @@ class Use:
         return self._tx
 
     def _version(self, dek: Dek) -> KeyVersion:
-        if not self._used:
+        if not self._settles:
+            self._settles = True
             self._ctx.at_outcome(self.settle)
         self._used[dek.subject_ref] = dek
         name, suite = self._policy.key, self._policy.suite
@@ -83,8 +89,10 @@ def use(ctx: Context, policy: FieldPolicy) -> Iterator[Use]:
 def seal(ctx: Context, policy: FieldPolicy, items: Sequence[Item], results: Results, at: Sequence[int]) -> None:
     """Seal the items at the positions *at*, all of one field, into *results*."""
     with use(ctx, policy) as keys:
-        for sealer, places in _sealers(ctx, policy, keys, _by_subject(items, results, at), results):
+        for version, sealer, places in _sealers(ctx, policy, keys, _by_subject(items, results, at), results):
             batches.seal(sealer, VERSION, policy, items, results, places)
+            if all("problem" in results[position] for position in places):
+                keys.idle(version)
 
 
 def unseal(
@@ -105,24 +113,27 @@ def reseal(ctx: Context, policy: FieldPolicy, items: Sequence[Item], results: Re
     """As `batches.reseal`, for values that come under the keys of the persons whom they are about."""
     ring = ctx.part(Vault).keyring
     with use(ctx, policy) as keys:
-        for sealer, places in _sealers(ctx, policy, keys, _by_subject(items, results, at), results):
+        for version, sealer, places in _sealers(ctx, policy, keys, _by_subject(items, results, at), results):
             for position in places:
                 results[position] = batches.reseal(ring, ctx.tenant, policy, sealer, VERSION, items[position])
+            if all("problem" in results[position] for position in places):
+                keys.idle(version)
 
 
 def _sealers(
     ctx: Context, policy: FieldPolicy, keys: Use, groups: dict[str, list[int]], results: Results
-) -> Iterator[tuple[Sealer, list[int]]]:
+) -> Iterator[tuple[KeyVersion, Sealer, list[int]]]:
     """What seals the values of each person, and where they stand."""
     shared, names = batches.shared(ctx.tenant, policy), batches.binding(policy)
     for subject, places in groups.items():
         try:
-            sealer = Sealer(keys.sealing(subject), shared, names, pad_step=policy.pad_step)
+            version = keys.sealing(subject)
+            sealer = Sealer(version, shared, names, pad_step=policy.pad_step)
         except GuardError as error:
             for position in places:
                 results[position] = {"problem": batches.problem(error)}
             continue
-        yield sealer, places
+        yield version, sealer, places
 
 
 def _by_subject(items: Sequence[Item], results: Results, at: Sequence[int]) -> dict[str, list[int]]:

@@ -134,7 +134,7 @@ def _cells(
     ctx: Context, places: list[Place], key: DekRow, request: wire.ExportSubject
 ) -> Iterator[tuple[str, Place, Cell]]:
     """The person's cells after the request's cursor, each with the cursor that begins at it."""
-    skipped, start = _parted(request.cursor)
+    skipped, start = _parted(request.cursor, len(places))
     for number, (source, column, policy) in enumerate(places):
         if number < skipped:
             continue
@@ -146,12 +146,13 @@ def _cells(
         start = ""
 
 
-def _parted(cursor: str) -> tuple[int, str]:
+def _parted(cursor: str, places: int) -> tuple[int, str]:
     if not cursor:
         return 0, ""
     try:
         number, start = json.loads(cursor)
-        if type(number) is int and type(start) is str and (not start or type(json.loads(start)) in {int, str}):
+        known = type(number) is int and 0 <= number < places  # past the end there would be nothing, as if that were all
+        if known and type(start) is str and (not start or type(json.loads(start)) in {int, str}):
             return number, start
     except (TypeError, ValueError):
         pass

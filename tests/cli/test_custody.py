@@ -78,9 +78,8 @@ def test_dev_seals_and_opens_by_its_key_file_when_its_owner_asks(tmp_path):
         port = server.port
         assert answer(command(home, "status", "--as", "admin"))["state"] == "unsealed"
         assert answer(command(home, "seal", "--as", "admin"))["state"] == "sealed"
+        assert (home / "unseal.json").exists()  # the command waited for it
         server.await_line("guard: the service is sealed")
-        while not (home / "unseal.json").exists():
-            assert server.process.poll() is None
         status, problem = ask(server, "/readyz")
         assert (status, problem["code"]) == (503, "GRD-SEAL-002")
         assert ask(server, "/api/v1/custody/unseal", {}, token="wrong")[0] == 401
@@ -93,6 +92,42 @@ def test_dev_seals_and_opens_by_its_key_file_when_its_owner_asks(tmp_path):
         assert ask(server, "/readyz")[0] == 200
         assert answer(command(home, "status", "--as", "admin"))["slots"][0]["slot"] == "file-1"
         assert server.stop() == 0
+
+
+def test_sealed_and_unsealed_again_and_again_with_no_wait_in_between(tmp_path):
+    """Each command finds the service in the state that the one before it left, and with the token of that state."""
+    home = tmp_path / "home"
+    with Server(home):
+        for _ in range(3):
+            assert answer(command(home, "seal", "--as", "admin"))["state"] == "sealed"
+            assert answer(command(home, "status"))["state"] == "sealed"
+            assert answer(command(home, "unseal"))["state"] == "unsealed"
+            assert answer(command(home, "status", "--as", "admin"))["state"] == "unsealed"
+
+
+def test_what_a_process_left_that_was_killed_while_sealed_misleads_no_command(tmp_path):
+    home = tmp_path / "home"
+    with Server(home) as server:
+        answer(command(home, "seal", "--as", "admin"))
+        server.kill()
+    assert (home / "unseal.json").exists()
+    with Server(home):
+        assert not (home / "unseal.json").exists()
+        assert answer(command(home, "status", "--as", "admin"))["state"] == "unsealed"
+        assert answer(command(home, "seal", "--as", "admin"))["state"] == "sealed"
+        assert answer(command(home, "unseal"))["state"] == "unsealed"
+
+
+@pytest.mark.parametrize("after", ["seal", "unseal"])
+def test_a_signal_that_comes_while_the_service_changes_over_ends_it(tmp_path, after):
+    """No server runs then that would hear it; it must not be lost, or a supervisor waits and kills."""
+    home = tmp_path / "home"
+    with Server(home) as server:
+        answer(command(home, "seal", "--as", "admin"))
+        if after == "unseal":
+            answer(command(home, "unseal"))
+        assert server.stop() == 0
+    assert not (home / "unseal.json").exists()
 
 
 def test_a_passphrase_comes_from_a_descriptor_and_never_from_an_argument(tmp_path):

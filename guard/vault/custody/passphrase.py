@@ -80,7 +80,7 @@ def create(options: Mapping[str, str], randomness: bytes) -> PassphraseSlot:
     Raises:
         InvalidInput: the passphrase is too short or too long.
     """
-    if len(options.get("passphrase", "")) < MIN_CHARACTERS:
+    if len(options.get("passphrase", "").strip()) < MIN_CHARACTERS:  # blanks alone could never be typed at the prompt
         raise InvalidInput(f"A passphrase has at least {MIN_CHARACTERS} characters; choose a longer one.")
     check_randomness(randomness, SALT_BYTES)
     return PassphraseSlot(_encode(options["passphrase"]), randomness[:SALT_BYTES])
