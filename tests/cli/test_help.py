@@ -93,6 +93,7 @@ NAMES = {
     "to",
     "tsa_ca",
     "until",
+    "use",
     "version",
     "vkey",
     "wait",
