@@ -1,6 +1,7 @@
 """Keysets and backups that somebody made to do harm: each is one sentence, and none of its text comes back."""
 
 import base64
+import contextlib
 import json
 
 import pytest
@@ -342,10 +343,8 @@ def test_no_buffer_ends_in_another_error_than_the_three(change):
         raw[change // 8] ^= 1 << change % 8
     else:
         raw = bytearray(change)
-    try:
+    with contextlib.suppress(InvalidInput):  # anything else ends the test
         tink_binary.parse_encrypted(sealed_text(bytes(raw)), lambda raw: raw)
-    except InvalidInput:
-        pass  # anything else ends the test
 
 
 def keysets():
