@@ -20,6 +20,7 @@ Kek = Annotated[str, typer.Option(help="an imported keyset under which this one 
 Out = Annotated[Path | None, typer.Option(help="new file for the keyset, readable by its owner alone")]
 Show = Annotated[bool, typer.Option("--show", help="write the keyset to the terminal")]
 Name = Annotated[str, typer.Option("--key", help="the key's name here; default: the name of the file")]
+Use = Annotated[str, typer.Option(help="values, or keysets for a KEK, which touches no values")]
 Before = Annotated[int, typer.Option(help="messages that its AES-GCM keys sealed elsewhere, for their limit")]
 MAX_BYTES = 16 << 20
 
@@ -31,14 +32,20 @@ def register(group: typer.Typer) -> None:
     verb(group, "export")(export_key)
     verb(group, "approve-export")(approve_export)
     verb(group, "requests", columns=("key", "action", "request", "asked_by", "approved_by"))(requests)
-    verb(group, "imported", columns=("key", "format", "state", "id", "kind", "sealed"))(imported)
+    verb(group, "imported", columns=("key", "format", "use", "state", "id", "kind", "sealed"))(imported)
     verb(group, "rotate-imported")(rotate_imported)
     verb(group, "remove-imported")(remove_imported)
     verb(group, "convert")(convert)
 
 
 def import_key(
-    session: Session, file: Path, format_: Format, key: Name = "", kek: Kek = "", sealed_before: Before = 0
+    session: Session,
+    file: Path,
+    format_: Format,
+    key: Name = "",
+    kek: Kek = "",
+    use: Use = "values",
+    sealed_before: Before = 0,
 ) -> Any:
     """Bring in a keyset of Tink or a key backup of OpenBao; in clear it waits for a second person.
 
@@ -51,6 +58,7 @@ def import_key(
         format=format_,
         material=material,
         kek=kek,
+        use=use,
         sealed_before=sealed_before,
     )
     return answer | _next(answer, "import")
@@ -120,7 +128,13 @@ def imported(session: Session) -> Any:
     """
     keys = session.call("imported_keys.list")["data"]
     rows = [
-        {"key": one["key"], "format": one["format"], **version, "state": version["state"] if _live(one) else "asked"}
+        {
+            "key": one["key"],
+            "format": one["format"],
+            "use": one["use"],
+            **version,
+            "state": version["state"] if _live(one) else "asked",
+        }
         for one in keys
         for version in one["versions"]
     ]
@@ -172,7 +186,8 @@ def _next(answer: dict[str, Any], what: str) -> dict[str, str]:
 
 def _read(file: Path) -> str:
     try:
-        raw = sys.stdin.buffer.read(MAX_BYTES + 1) if str(file) == "-" else file.read_bytes()
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as source:
+            raw = source.read(MAX_BYTES + 1)  # whatever it is, no more of it is held
     except OSError as error:
         raise InvalidInput(f"Expected to read {file}, got: {error.strerror}; check the path.") from None
     if not raw or len(raw) > MAX_BYTES:

@@ -35,6 +35,8 @@ NOT_BASE64 = "Expected plaintext in standard padded base64, got another form; en
 def by_field(items: Sequence[Item]) -> dict[str, list[int]]:
     """Positions of the items of each field, in order."""
     groups: dict[str, list[int]] = {}
+    if len({item["field"] for item in items}) == 1:
+        return {items[0]["field"]: list(range(len(items)))}
     for position, item in enumerate(items):
         groups.setdefault(item["field"], []).append(position)
     return groups

@@ -110,6 +110,12 @@ def to_text(raw: bytes) -> str:
     return TEXT_PREFIX + b2a_base64(raw, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
 
+def to_texts(raws: Iterable[bytes]) -> list[str]:
+    """`to_text` of each. All are translated in one pass, which saves half of the time of short ones."""
+    lines = b"".join(map(b2a_base64, raws)).translate(_TO_URL, b"=").decode("ascii")
+    return [TEXT_PREFIX + line for line in lines.split("\n")[:-1]]
+
+
 def from_text(text: str) -> bytes:
     """The envelope bytes of a text; the exact inverse of `to_text`. The header is not checked.
 

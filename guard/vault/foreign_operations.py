@@ -13,8 +13,8 @@ from guard.catalogue import Context, Effect, operation
 from guard.errors import GuardError, InvalidRequest
 from guard.vault import batches
 from guard.vault.gcm96 import ROTATE_AT, Block
-from guard.vault.imported import Imported
-from guard.vault.imported_keys import approved, opened, replaced, reserve
+from guard.vault.imported import Imported, Use
+from guard.vault.imported_keys import approved, replaced, reserve, serving
 from guard.vault.imported_store import ImportedRow
 from guard.vault.tink import Kind
 from guard.wire import imports as wire
@@ -35,7 +35,7 @@ _SEALED = "ARN4c2lnbmVk"
 )
 def decrypt_foreign(ctx: Context, request: wire.DecryptForeign) -> wire.DecryptedForeign:
     """Open ciphertexts of another system in clear, under a key that was imported from it."""
-    imported = opened(ctx, approved(ctx, request.key))
+    imported = serving(ctx, approved(ctx, request.key), Use.VALUES)
     results = [_answered(lambda one: {"plaintext": _plain(imported, one)}, item) for item in request.items]
     ctx.note(**batches.summary(results))
     return wire.DecryptedForeign.model_validate({"results": results})
@@ -54,7 +54,7 @@ def decrypt_foreign(ctx: Context, request: wire.DecryptForeign) -> wire.Decrypte
 def encrypt_foreign(ctx: Context, request: wire.EncryptForeign) -> wire.EncryptedForeign:
     """Seal values so that Tink opens them, under a keyset that was imported from it."""
     row = approved(ctx, request.key)
-    imported = opened(ctx, row)
+    imported = serving(ctx, row, Use.VALUES)
     key = imported.keyset.primary
     blocks: list[Block] = []  # only AES-GCM takes numbers; one block has one for each item
     if key.kind is Kind.AES256_GCM:
@@ -84,7 +84,7 @@ def encrypt_foreign(ctx: Context, request: wire.EncryptForeign) -> wire.Encrypte
 )
 def convert(ctx: Context, request: wire.Convert) -> wire.Converted:
     """Seal for fields what is sealed under an imported key, without a value in clear on the way."""
-    imported = opened(ctx, approved(ctx, request.key))
+    imported = serving(ctx, approved(ctx, request.key), Use.VALUES)
 
     def ready_item(item: Mapping[str, Any]) -> dict[str, Any]:
         return {"field": item["field"], "context": item["context"], "plaintext": _plain(imported, item)}

@@ -2,15 +2,16 @@
 
 Law: what comes in clear was seen by whoever brought it, so it serves nobody before a second person approves it, and by
 the id of the request, so that nothing is put in its place meanwhile. What comes encrypted under a KEK that was approved
-needs no second approval. Removal takes two as well: with the key go all values that it sealed.
+needs no second approval; a KEK itself always takes two, and serves nothing else. Removal takes two as well: with the
+key go all values that it sealed.
 """
 
 from dataclasses import replace
 
 from guard.catalogue import Context, Effect, operation
 from guard.errors import AlreadyExists, Conflict, Denied, DoesNotOpen, InvalidInput, NotFound
-from guard.vault import counter_store, imported_store, store, tink_binary
-from guard.vault.imported import Format, Imported, described, made, parse
+from guard.vault import counter_store, imported_store, tink_binary
+from guard.vault.imported import Format, Imported, Use, described, made, parse
 from guard.vault.imported_keys import (
     REQUEST_DAYS,
     approved,
@@ -18,12 +19,13 @@ from guard.vault.imported_keys import (
     fresh,
     new_row,
     opened,
+    refuse_field_key,
     replaced,
+    serving,
     start_counting,
 )
 from guard.vault.imported_store import ExportRow, ImportedRow
 from guard.vault.tink import Kind
-from guard.vault.vault import Vault
 from guard.wire import imports as wire
 
 _MATERIAL = (
@@ -40,7 +42,7 @@ _MATERIAL = (
     gives=wire.AskedKey,
     effect=Effect.WRITE,
     resource="keys/{key}",
-    audit=("key", "format", "kek", "sealed_before"),
+    audit=("key", "format", "kek", "use", "sealed_before"),
     example={"key": "old.orders", "format": "tink", "material": _MATERIAL},
 )
 def import_key(ctx: Context, request: wire.ImportKey) -> wire.AskedKey:
@@ -58,12 +60,14 @@ def import_key(ctx: Context, request: wire.ImportKey) -> wire.AskedKey:
 
 
 def _read(ctx: Context, request: wire.ImportKey) -> Imported:
-    form = Format(request.format)
+    form, use = Format(request.format), Use(request.use)
     if not request.kek:
-        return parse(form, request.material, ctx.random)
+        return parse(form, request.material, ctx.random, use)
+    if use is Use.KEYSETS:
+        raise InvalidInput("Expected a KEK in clear, which two persons bring, got one under another KEK.")
     if form is not Format.TINK:
         raise InvalidInput("Expected a KEK with a keyset of Tink only, got one with a backup, which is in clear.")
-    kek = opened(ctx, approved(ctx, request.kek)).keyset
+    kek = serving(ctx, approved(ctx, request.kek), Use.KEYSETS).keyset
     try:
         keyset = tink_binary.parse_encrypted(request.material, lambda sealed: kek.decrypt(b"", sealed))
     except DoesNotOpen:
@@ -72,9 +76,7 @@ def _read(ctx: Context, request: wire.ImportKey) -> Imported:
 
 
 def _refuse_taken(ctx: Context, name: str) -> None:
-    fields = {known for policy in ctx.part(Vault).policies.values() for known in policy.keys}
-    if name in fields or store.list_versions(ctx.tx, ctx.tenant, name):
-        raise AlreadyExists(f"Expected a name that is free, got {name}, the key of a field; choose another.")
+    refuse_field_key(ctx, name)
     known = imported_store.find(ctx.tx, ctx.tenant, name)
     if known is None:
         return
@@ -100,9 +102,10 @@ def approve_import(ctx: Context, request: wire.ApproveRequest) -> wire.AskedKey:
     if row is None or row.approved_by is not None or row.request != request.request:
         raise NotFound(f"Expected a request to import {request.key} that waits, got none; see guard keys requests.")
     check_second(ctx, row.asked_by, row.asked_us)
+    refuse_field_key(ctx, row.name)  # a field may have been declared since it was asked
     row = replace(row, approved_by=ctx.actor.subject, approved_us=ctx.now_us, changed_us=ctx.now_us)
     imported_store.put(ctx.tx, row)
-    ctx.note(asked_by=row.asked_by, format=row.format)
+    ctx.note(asked_by=row.asked_by, format=row.format, use=opened(ctx, row).use.value)
     return _asked(row)
 
 
@@ -163,7 +166,7 @@ def remove_imported(ctx: Context, request: wire.ImportedKeyName) -> wire.AskedKe
     if row.approved_by is not None and row.removal_by == ctx.actor.subject:
         raise Denied("You asked for this removal; a second person has to do the same.")
     imported_store.remove(ctx.tx, ctx.tenant, request.key)
-    imported_store.drop_export(ctx.tx, ctx.tenant, request.key)
+    imported_store.drop_exports_of(ctx.tx, ctx.tenant, request.key)
     ctx.note(stage="removed", asked_by=row.removal_by or row.asked_by)
     return _asked(row)
 
@@ -245,4 +248,4 @@ def _view(ctx: Context, row: ImportedRow) -> wire.ImportedKeyView:
             if key.kind is Kind.AES256_GCM and len(key.material)
         }
     versions = [wire.ImportedVersion(**one, sealed=counts.get(one["id"], 0)) for one in described(imported)]
-    return wire.ImportedKeyView(**_asked(row).model_dump(), versions=versions)
+    return wire.ImportedKeyView(**_asked(row).model_dump(), use=imported.use.value, versions=versions)

@@ -1,8 +1,10 @@
 """Keys of other systems while they are at work: what was imported, what it opens, what it may seal.
 
-Kept as JSON {format, text, nonce_keys}: the keyset or backup as it came, and for each AES-GCM key of Tink that seals a
-key of its own for hedged nonces (see `gcm96`). Law: a Transit key opens and never seals, since what it sealed would be
-read by nobody here; GCM with 96-bit nonces is for ciphertexts of other systems alone, and each one is counted. No I/O.
+Kept as JSON {format, text, nonce_keys, use}: the keyset or backup as it came, and for each AES-GCM key of Tink that
+seals a key of its own for hedged nonces (see `gcm96`). Law: a Transit key opens and never seals, since what it sealed
+would be read by nobody here; GCM with 96-bit nonces is for ciphertexts of other systems alone, and each one is counted.
+A KEK touches no values: whoever may seal values under it could seal a keyset of his own making and bring it in alone.
+No I/O.
 """
 
 import base64
@@ -35,6 +37,13 @@ class Format(Enum):
     OPENBAO = "openbao"
 
 
+class Use(Enum):
+    """What an imported key serves."""
+
+    VALUES = "values"
+    KEYSETS = "keysets"
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """A keyset or a backup, and the keys of hedged nonces by key id."""
@@ -42,6 +51,7 @@ class Imported:
     keys: Keyset | Backup
     text: str = field(repr=False)
     nonce_keys: Mapping[int, Secret] = field(default_factory=dict, compare=False)
+    use: Use = Use.VALUES
 
     @property
     def format(self) -> Format:
@@ -64,7 +74,8 @@ class Imported:
     def encode(self) -> bytes:
         """The form that is kept. It holds the keys themselves."""
         nonces = {str(key_id): base64.b64encode(key.expose()).decode() for key_id, key in self.nonce_keys.items()}
-        return json.dumps({"format": self.format.value, "text": self.text, "nonce_keys": nonces}).encode()
+        kept = {"format": self.format.value, "text": self.text, "nonce_keys": nonces, "use": self.use.value}
+        return json.dumps(kept).encode()
 
     def open(self, ciphertext: str, associated: bytes, derivation: bytes) -> bytes:
         """The plaintext of one ciphertext.
@@ -104,25 +115,30 @@ class Imported:
         key_id = _fresh_id(random, taken)
         fresh = TinkKey(key_id, kind, State.ACTIVE, old.primary.raw, Secret(random(_KEY_BYTES[kind]), f"Tink {key_id}"))
         older = (replace(key, state=State.DECRYPT_ONLY) if key == old.primary else key for key in old.keys)
-        return made(Keyset((*older, fresh)), self.nonce_keys, random)
+        return made(Keyset((*older, fresh)), self.nonce_keys, random, self.use)
 
 
-def parse(form: Format, text: str, random: Random) -> Imported:
+def parse(form: Format, text: str, random: Random, use: Use = Use.VALUES) -> Imported:
     """A keyset or backup as it comes from elsewhere.
 
     Raises:
-        InvalidInput: it has not this form.
+        InvalidInput: it has not this form, or cannot serve this.
     """
     if form is Format.OPENBAO:
+        if use is Use.KEYSETS:
+            raise InvalidInput("Expected a keyset of Tink as a KEK, got a backup of a Transit key, which only opens.")
         return Imported(openbao.parse_backup(text.strip()), text.strip())
-    return made(tink.parse_keyset(text), {}, random)
+    keyset = tink.parse_keyset(text)
+    if use is Use.KEYSETS and any(key.kind is Kind.AES256_SIV for key in keyset.keys):
+        raise InvalidInput("Expected a KEK of AES-GCM or XAES, got a keyset with AES-SIV, which Tink refuses.")
+    return made(keyset, {}, random, use)
 
 
-def made(keyset: Keyset, nonce_keys: Mapping[int, Secret], random: Random) -> Imported:
+def made(keyset: Keyset, nonce_keys: Mapping[int, Secret], random: Random, use: Use = Use.VALUES) -> Imported:
     """A keyset with a nonce key for each AES-GCM key that lacks one."""
     lacking = [key.key_id for key in keyset.keys if key.kind is Kind.AES256_GCM and key.key_id not in nonce_keys]
     fresh = {key_id: Secret(random(gcm96.KEY_BYTES), f"nonce key {key_id}") for key_id in lacking}
-    return Imported(keyset, tink.write_keyset(keyset), {**nonce_keys, **fresh})
+    return Imported(keyset, tink.write_keyset(keyset), {**nonce_keys, **fresh}, use)
 
 
 def decode(raw: bytes) -> Imported:
@@ -135,7 +151,7 @@ def decode(raw: bytes) -> Imported:
     text = document["text"]
     if Format(document["format"]) is Format.OPENBAO:
         return Imported(openbao.parse_backup(text), text)
-    return Imported(tink.parse_keyset(text), text, nonces)
+    return Imported(tink.parse_keyset(text), text, nonces, Use(document["use"]))
 
 
 def described(imported: Imported) -> Sequence[dict[str, Any]]:

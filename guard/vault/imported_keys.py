@@ -9,10 +9,10 @@ import hmac
 import json
 
 from guard.catalogue import Context
-from guard.errors import Conflict, KeyStateConflict, NotFound
+from guard.errors import AlreadyExists, Conflict, KeyStateConflict, NotFound
 from guard.vault import counter_store, imported_store, store
 from guard.vault.gcm96 import REFUSE_AT, Block
-from guard.vault.imported import Imported, decode
+from guard.vault.imported import Imported, Use, decode
 from guard.vault.imported_store import ImportedRow
 from guard.vault.keys import Secret
 from guard.vault.store import KekRow
@@ -73,6 +73,32 @@ def approved(ctx: Context, name: str) -> ImportedRow:
     return row
 
 
+def refuse_field_key(ctx: Context, name: str) -> None:
+    """Refuse a name that is that of a field's key: of two keys under one name the wrong one could be given out.
+
+    Raises:
+        AlreadyExists: see above.
+    """
+    fields = {known for policy in ctx.part(Vault).policies.values() for known in policy.keys}
+    if name in fields or store.list_versions(ctx.tx, ctx.tenant, name):
+        raise AlreadyExists(f"Expected a name that is free, got {name}, the key of a field; choose another.")
+
+
+def serving(ctx: Context, row: ImportedRow, use: Use) -> Imported:
+    """What a row holds, if it was brought for this use.
+
+    Raises:
+        Conflict: it serves something else.
+    """
+    imported = opened(ctx, row)
+    if imported.use is not use:
+        raise Conflict(
+            f"Expected a key that was imported for {use.value}, got {row.name}, which is for {imported.use.value}; "
+            "a key serves one of them alone."
+        )
+    return imported
+
+
 def opened(ctx: Context, row: ImportedRow) -> Imported:
     """What a row holds; the caller drops it with its request."""
     return decode(CBL256.open(_key(ctx, row).expose(), _context(row.tenant, row.name, row.key_id), row.body))
@@ -85,7 +111,7 @@ def replaced(ctx: Context, row: ImportedRow, imported: Imported) -> None:
         KeyStateConflict: somebody else changed it meanwhile.
     """
     body = CBL256.seal(_key(ctx, row).expose(), _context(row.tenant, row.name, row.key_id), imported.encode())
-    if not imported_store.rewrite(ctx.tx, row, body, ctx.now_us):
+    if not imported_store.rewrite(ctx.tx, row, body):
         raise KeyStateConflict(f"The key {row.name} changed meanwhile; try again.")
 
 

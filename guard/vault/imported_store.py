@@ -62,11 +62,14 @@ def listed(tx: Tx, tenant: str, name: str | None = None) -> list[ImportedRow]:
     return [ImportedRow(**row) for row in tx.execute(wanted.order_by(imported_keys.c.name)).mappings()]
 
 
-def rewrite(tx: Tx, row: ImportedRow, body: bytes, now_us: int) -> bool:
-    """Put *body* in place of the row's; False where somebody else changed it meanwhile."""
+def rewrite(tx: Tx, row: ImportedRow, body: bytes) -> bool:
+    """Put *body* in place of the row's; False where somebody else changed it meanwhile.
+
+    `changed_us` stays: it says when a removal was asked for, which a rotation must not make young again.
+    """
     here = (imported_keys.c.tenant == row.tenant) & (imported_keys.c.name == row.name)
     here &= imported_keys.c.body == row.body
-    return tx.execute(update(imported_keys).where(here).values(body=body, changed_us=now_us)).rowcount == 1
+    return tx.execute(update(imported_keys).where(here).values(body=body)).rowcount == 1
 
 
 def remove(tx: Tx, tenant: str, name: str) -> None:
@@ -100,3 +103,9 @@ def find_export(tx: Tx, tenant: str, name: str) -> ExportRow | None:
 def drop_export(tx: Tx, tenant: str, name: str) -> None:
     """Forget a request to export."""
     tx.execute(delete(key_exports).where((key_exports.c.tenant == tenant) & (key_exports.c.name == name)))
+
+
+def drop_exports_of(tx: Tx, tenant: str, name: str) -> None:
+    """Forget requests to export a key that is gone, or other keys under it: its name may come to mean another key."""
+    named = (key_exports.c.name == name) | (key_exports.c.kek == name)
+    tx.execute(delete(key_exports).where((key_exports.c.tenant == tenant) & named))

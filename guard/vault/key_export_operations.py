@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from guard.catalogue import Context, Effect, operation
-from guard.errors import Conflict, InvalidInput, KeyStateConflict, NotFound
+from guard.errors import Conflict, KeyStateConflict, NotFound
 from guard.vault import imported_store, store, suites, tink_binary
 from guard.vault.import_operations import check_second
-from guard.vault.imported import Imported
-from guard.vault.imported_keys import approved, fresh, opened, reserve
+from guard.vault.imported import Imported, Use
+from guard.vault.imported_keys import approved, fresh, opened, refuse_field_key, reserve, serving
 from guard.vault.imported_store import ExportRow
 from guard.vault.keys import Secret
 from guard.vault.tink import Keyset, Kind, TinkKey, write_keyset
@@ -27,8 +27,8 @@ STATES: Final = {
     State.ACTIVE: State.DECRYPT_ONLY,  # the newest of them becomes the primary one
     State.DECRYPT_ONLY: State.DECRYPT_ONLY,
     State.RETIRED: State.RETIRED,
-    State.DESTROY_PENDING: State.RETIRED,
 }
+"""What is to be destroyed does not leave: a copy elsewhere would outlive the destruction that two persons asked for."""
 
 
 @operation(
@@ -44,8 +44,9 @@ STATES: Final = {
 def export_key(ctx: Context, request: wire.ExportKey) -> wire.ExportedKey:
     """Ask to export a key; asked again when a second person has approved it, it is given out, once."""
     asked = imported_store.find_export(ctx.tx, ctx.tenant, request.key)
-    if asked is not None and not _live(asked, ctx.now_us):
-        asked = None
+    mine = asked is not None and asked.asked_by == ctx.actor.subject
+    if asked is not None and (not _live(asked, ctx.now_us) or (mine and asked.kek != request.kek)):
+        asked = None  # under another KEK it is another request, which needs an approval of its own
     if asked is None:
         _keyset(ctx, request.key)  # what cannot be exported need not be approved
         _kek(ctx, request.kek)
@@ -54,7 +55,7 @@ def export_key(ctx: Context, request: wire.ExportKey) -> wire.ExportedKey:
         )
         imported_store.put_export(ctx.tx, asked)
         return _answer(ctx, asked, "asked")
-    if asked.asked_by != ctx.actor.subject or asked.kek != request.kek:
+    if not mine:
         raise Conflict(
             f"{asked.asked_by} asked for an export of {request.key} already; it is collected as it was asked for.",
             by=asked.asked_by,
@@ -97,16 +98,15 @@ def _written(ctx: Context, request: wire.ExportKey) -> str:
 def _kek(ctx: Context, name: str) -> Imported | None:
     if not name:
         return None
-    kek = opened(ctx, approved(ctx, name))
-    if kek.keyset.primary.kind is Kind.AES256_SIV:
-        raise InvalidInput(f"Expected a KEK of AES-GCM or XAES, got {name}, a keyset of AES-SIV, which Tink refuses.")
-    return kek
+    return serving(ctx, approved(ctx, name), Use.KEYSETS)
 
 
 def _keyset(ctx: Context, name: str) -> Keyset:
     rows = store.list_versions(ctx.tx, ctx.tenant, name)
     if not rows:
         return opened(ctx, approved(ctx, name)).keyset
+    if imported_store.find(ctx.tx, ctx.tenant, name) is not None:
+        refuse_field_key(ctx, name)  # which of the two was approved, nobody could tell
     odd = sorted({row.suite for row in rows} - KINDS.keys())
     if odd:
         raise Conflict(

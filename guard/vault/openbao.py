@@ -8,7 +8,6 @@ beyond 32 bits are refused (v0 is 1, as in the peer), and so is base64 that is n
 """
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,11 +20,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guard.errors import DoesNotOpen, InvalidEnvelope, InvalidInput, NotFound
+from guard.vault import foreign_json
 from guard.vault.keys import Secret
 from guard.vault.suites import DOES_NOT_OPEN, MAX_FIELD_BYTES
 
 MAX_BACKUP_CHARACTERS: Final = 16 << 20
 """A key of ten thousand versions; above it no memory is spent."""
+MAX_VERSIONS: Final = 10_000
+"""All are read for each request; ten thousand take some 30 ms, and a key that turned each hour has them in a year."""
 MAX_VERSION: Final = (1 << 32) - 1
 
 _CIPHERTEXT: Final = re.compile(r"vault:v(0|[1-9][0-9]{0,9}):([A-Za-z0-9+/]*={0,2})")
@@ -112,8 +114,8 @@ def parse_backup(text: str) -> Backup:
     if len(text) > MAX_BACKUP_CHARACTERS:
         raise InvalidInput(f"Expected a backup of at most {MAX_BACKUP_CHARACTERS} characters, got {len(text)}.")
     try:
-        return _backup(json.loads(base64.b64decode(text, validate=True))["policy"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _backup(foreign_json.loads(base64.b64decode(text, validate=True))["policy"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidInput(
             "Expected the backup of a Transit key of type aes256-gcm96, aes128-gcm96 or chacha20-poly1305 (symmetric), "
             "got another text; export it again."
@@ -121,18 +123,19 @@ def parse_backup(text: str) -> Backup:
 
 
 def _backup(policy: dict[str, Any]) -> Backup:
-    kind, name, derived = KeyType(policy["type"]), policy["name"], policy["derived"]
+    number, name, derived = policy["type"], policy["name"], policy["derived"]
     convergent, least = policy["convergent_encryption"], policy["min_decryption_version"]
-    if type(name) is not str or {type(derived), type(convergent)} != {bool} or type(least) is not int:
+    if type(name) is not str or {type(derived), type(convergent)} != {bool} or {type(least), type(number)} != {int}:
         raise ValueError
-    if derived and policy["kdf"] != _HKDF:
+    if (derived and policy["kdf"] != _HKDF) or not 1 <= len(policy["keys"]) <= MAX_VERSIONS:
         raise ValueError
+    kind = KeyType(number)
     keys = {}
     for version, entry in policy["keys"].items():
         material = base64.b64decode(entry["key"], validate=True)
         if not re.fullmatch(r"[1-9][0-9]{0,9}", version) or len(material) != _KEY_BYTES[kind]:
             raise ValueError
+        if int(version) > MAX_VERSION:  # no ciphertext can name it
+            raise ValueError
         keys[int(version)] = Secret(material, f"{name} version {version} of a Transit backup")
-    if not keys:
-        raise ValueError
     return Backup(name, kind, derived, convergent, least, keys)

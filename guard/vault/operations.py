@@ -242,4 +242,4 @@ def _named(results: batches.Results) -> str:
     """As `digest`; a single value is named by the random salt that begins its body."""
     if len(results) == 1:
         return str(results[0].get("ciphertext", ""))[SALT_AT:SALT_END]
-    return digest(result.get("ciphertext", "") for result in results)
+    return digest([result.get("ciphertext", "") for result in results])

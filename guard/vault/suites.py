@@ -12,7 +12,7 @@ nonce computed from the plaintext alone would repeat under two contexts and give
 The salt of suite 1 and the ephemeral key of suite 5 are drawn inside the library; other randomness is an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,6 +51,8 @@ class Suite:
     deterministic: bool
     bind_sealer: Callable[[bytes | bytearray, Random | None], Transform]
     bind_opener: Callable[[bytes | bytearray], Transform]
+    bind_row: Callable[[bytes | bytearray], Callable[[bytes, Sequence[bytes]], list[bytes]]] | None = None
+    """(context, plaintexts) -> bodies, where the cipher is so fast that a call for each costs a third of its time."""
 
     def sealer(self, key: bytes | bytearray, random: Random | None = None) -> Transform:
         """A function (context, plaintext) -> body under `key`; it raises BodyTooLarge over 1 MiB.
@@ -159,6 +161,16 @@ def _siv_sealer(key: bytes | bytearray, _random: Random | None) -> Transform:
     return seal
 
 
+def _siv_row(key: bytes | bytearray) -> Callable[[bytes, Sequence[bytes]], list[bytes]]:
+    encrypt = AESSIV(key).encrypt
+
+    def seal(context: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
+        parts = [context]
+        return [encrypt(plaintext, parts) for plaintext in plaintexts]
+
+    return seal
+
+
 def _siv_opener(key: bytes | bytearray) -> Transform:
     cipher = AESSIV(key)
 
@@ -200,6 +212,7 @@ SIV: Final = Suite(
     deterministic=True,
     bind_sealer=_siv_sealer,
     bind_opener=_siv_opener,
+    bind_row=_siv_row,
 )
 
 

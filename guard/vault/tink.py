@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 from guard.errors import DoesNotOpen, InternalError, InvalidInput
-from guard.vault import xaes
+from guard.vault import foreign_json, xaes
 from guard.vault.keys import Secret
 from guard.vault.suites import DOES_NOT_OPEN, Random
 from guard.vault.versions import State
@@ -142,18 +142,21 @@ def parse_keyset(text: str | bytes) -> Keyset:
     if len(text) > MAX_KEYSET_BYTES:
         raise InvalidInput(f"Expected a keyset of at most {MAX_KEYSET_BYTES} bytes, got {len(text)}.")
     try:
-        document = json.loads(text)
+        document = foreign_json.loads(text)
         entries, primary = document["key"], document["primaryKeyId"]
         if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_KEYS or type(primary) is not int:
             raise InvalidInput(f"Expected a keyset of 1 to {MAX_KEYS} keys, got another; export it again.")
         return Keyset(tuple(_parse_key(entry, primary) for entry in entries))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):  # of whatever stands where a text or a key should
         raise InvalidInput("Expected a cleartext keyset of Tink in JSON, got another text; export it again.") from None
 
 
 def _parse_key(entry: dict[str, Any], primary: int) -> TinkKey:
     key_id, data, state = entry["keyId"], entry["keyData"], _STATUS[entry["status"]]
-    kind = Kind(data["typeUrl"].removeprefix(_URL))
+    head, _, name = data["typeUrl"].rpartition(_URL)
+    if head or data["typeUrl"] == name:
+        raise ValueError
+    kind = Kind(name)
     raw = {"TINK": False, "RAW": True}[entry["outputPrefixType"]]
     if type(key_id) is not int or not 0 < key_id < _U32_END or data["keyMaterialType"] != "SYMMETRIC":
         raise ValueError

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from guard.errors import InvalidInput
+from guard.vault import foreign_json
 from guard.vault.tink import MAX_KEYSET_BYTES, Keyset, parse_keyset, write_keyset
 
 STATUS: Final = {1: "ENABLED", 2: "DISABLED", 3: "DESTROYED"}
@@ -54,8 +55,8 @@ def parse_encrypted(text: str, decrypt: Callable[[bytes], bytes]) -> Keyset:
     if len(text) > 2 * MAX_KEYSET_BYTES:
         raise InvalidInput(_REFUSED)
     try:
-        sealed = base64.b64decode(json.loads(text)["encryptedKeyset"], validate=True)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        sealed = base64.b64decode(foreign_json.loads(text)["encryptedKeyset"], validate=True)
+    except (ValueError, KeyError, TypeError):
         raise InvalidInput(_REFUSED) from None
     raw = decrypt(sealed)
     try:

@@ -24,6 +24,10 @@ Kek = Annotated[
 Ciphertext = Annotated[
     str, Field(max_length=1_400_000, description="Base64 of a Tink ciphertext, or vault:v1: and base64.")
 ]
+Use = Annotated[
+    Literal["values", "keysets"],
+    Field(description="What the key serves: values of the other system, or keysets as their KEK; never both."),
+]
 Count = Annotated[int, Field(ge=0, le=1 << 32)]
 
 
@@ -34,6 +38,7 @@ class ImportKey(Model):
     format: Form
     material: Material
     kek: Kek = ""
+    use: Use = "values"
     sealed_before: Count = 0
 
 
@@ -75,8 +80,9 @@ class ImportedVersion(Model):
 
 
 class ImportedKeyView(AskedKey):
-    """An imported key and what it consists of."""
+    """An imported key, what it serves and what it consists of."""
 
+    use: Use
     versions: list[ImportedVersion]
 
 

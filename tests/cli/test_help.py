@@ -100,6 +100,7 @@ NAMES = {
     "to",
     "tsa_ca",
     "until",
+    "use",
     "version",
     "vkey",
     "wait",

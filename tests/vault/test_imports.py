@@ -105,7 +105,7 @@ def test_a_rotated_keyset_seals_anew_and_opens_both(movers, kind):
 @each_kind
 def test_keysets_under_a_kek_come_and_go(movers, kind, kek):
     kek_handle, kek_name, name = tink.new_keyset_handle(TEMPLATES[kek]), f"kek.{kek}.{kind}", f"under.{kek}.{kind}"
-    movers.bring(kek_name, clear(kek_handle))
+    movers.bring(kek_name, clear(kek_handle), use="keysets")
     handle = tink.new_keyset_handle(TEMPLATES[kind])
     text = tink.json_proto_keyset_format.serialize_encrypted(handle, kek_handle.primitive(aead.Aead), b"")
     came = movers.call("keys", "keys.import", key=name, format="tink", material=text, kek=kek_name)
@@ -120,7 +120,7 @@ def test_keysets_under_a_kek_come_and_go(movers, kind, kek):
 
 def test_another_kek_is_told_apart_from_a_broken_keyset(movers):
     keks = [tink.new_keyset_handle(TEMPLATES["xaes"]) for _ in range(2)]
-    movers.bring("kek.right", clear(keks[0]))
+    movers.bring("kek.right", clear(keks[0]), use="keysets")
     handle = tink.new_keyset_handle(TEMPLATES["xaes"])
     wrong = tink.json_proto_keyset_format.serialize_encrypted(handle, keks[1].primitive(aead.Aead), b"")
     for text, message in ((wrong, "encrypted under kek.right"), ("{}", "under this KEK"), (clear(handle), "this KEK")):
@@ -128,9 +128,8 @@ def test_another_kek_is_told_apart_from_a_broken_keyset(movers):
             movers.call("keys", "keys.import", key="x.wrong", format="tink", material=text, kek="kek.right")
     with pytest.raises(InvalidInput, match="of Tink only"):
         movers.call("keys", "keys.import", key="x.wrong", format="openbao", material="e30=", kek="kek.right")
-    movers.bring("kek.siv", clear(tink.new_keyset_handle(TEMPLATES["aes256_siv"])))
     with pytest.raises(InvalidInput, match="which Tink refuses"):
-        movers.call("keys", "keys.export", key="kek.right", kek="kek.siv")
+        movers.bring("kek.siv", clear(tink.new_keyset_handle(TEMPLATES["aes256_siv"])), use="keysets")
 
 
 @pytest.mark.parametrize(("field", "suite"), [("moved.compact", "xaes"), ("moved.equal", "aes256_siv")])
