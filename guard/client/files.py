@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 
-from guard.client.lease import DOES_NOT_OPEN, START_BYTES, STORE, Lease, is_leased
+from guard.client.lease import DOES_NOT_OPEN, START_BYTES, STORE, Lease, bare, is_leased
 from guard.client.local import LocalKeys
 from guard.errors import DoesNotOpen, InvalidInput
 
@@ -80,7 +80,8 @@ class Files:
             if size > MAX_FILE_BYTES:
                 raise _too_large()
             lease, (start, cipher) = self._local.lasting(
-                lambda: self._local.sealing(field, purpose, cell), lambda one: (one, one.encryptor(field, cell))
+                lambda: self._local.sealing(field, purpose, cell),
+                lambda one: (one, one.encryptor(field, cell, stream=True)),
             )
             writer.write(start)
             read = self._pump(lease, cipher, reader, writer, (size, MAX_FILE_BYTES, progress))
@@ -104,12 +105,12 @@ class Files:
             InvalidInput, LeaseEnded, GuardError: as `encrypt`.
         """
         with _reading(source) as (reader, size), _unpublished(target, replace) as (writer, publish):
-            start = reader.read(START_BYTES)
-            if not is_leased(start):
+            start = _start(reader)
+            if not is_leased(start) or bare(start) != start:  # a padded value is none: its padding would be content
                 raise DoesNotOpen(DOES_NOT_OPEN)
             lease, cipher = self._local.lasting(
                 lambda: self._local.opening(field, purpose, start, cell),
-                lambda one: (one, one.decryptor(field, start, cell)),
+                lambda one: (one, one.decryptor(field, start, cell, stream=True)),
             )
             try:
                 read = self._pump(lease, cipher, reader, writer, (size, 2 * MAX_FILE_BYTES, progress))
@@ -126,6 +127,19 @@ class Files:
         bounds: tuple[int, int, Progress | None],
     ) -> int:
         """Everything from *reader* through *cipher*; how many bytes came."""
+        try:
+            return self._pumped(lease, cipher, reader, writer, bounds)
+        finally:
+            self._local.finish(lease)
+
+    def _pumped(
+        self,
+        lease: Lease,
+        cipher: Cipher,
+        reader: BinaryIO,
+        writer: BinaryIO,
+        bounds: tuple[int, int, Progress | None],
+    ) -> int:
         size, most, progress = bounds
         buffer, read = bytearray(BLOCK_BYTES), 0
         view = memoryview(buffer)
@@ -140,6 +154,13 @@ class Files:
                 progress(read, size)
         writer.write(cipher.finalize())
         return read
+
+
+def _start(reader: BinaryIO) -> bytes:
+    start = b""
+    while more := reader.read(START_BYTES - len(start)):  # a pipe gives what is there
+        start += more
+    return start
 
 
 def _too_large() -> InvalidInput:

@@ -4,9 +4,11 @@ Suite 7 of the envelope: 16-byte header | lease 16 | wrap 104 | Cobblestone-256 
 leased key, over the canonical context of the cell; the server writes the same out and the tests hold the two together.
 Law: the key leaves `LeaseKey` only for one call; repr shows an id, and pickling and copying are refused. A lease ends
 by itself, without the server: its end is counted from before it was asked for, so it lasts no longer here than there.
+A forked process has none of its parent's: two that counted alone would use one budget twice.
 """
 
 import base64
+import os
 import threading
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ from guard.errors import DoesNotOpen, InternalError, InvalidInput, LeaseEnded
 DOES_NOT_OPEN: Final = "ciphertext does not open in this context"
 HEADER_BYTES: Final = 16
 START_BYTES: Final = 136
+KEY_BYTES: Final = 32
 MAX_FIELD_BYTES: Final = 1 << 20
 LEASED: Final = 7
 STORE: Final = "store"
@@ -95,7 +98,7 @@ class Lease:
             self.purpose, self.opens = str(answer["purpose"]), bool(answer["opens"])
             self.max_uses, self._seconds = int(answer["max_uses"]), int(answer["ttl_seconds"])
             self._columns = {one["field"]: _column(answer["tenant"], one) for one in answer["fields"]}
-            self._key = LeaseKey(base64.b64decode(answer["key"], validate=True), self.id)
+            self._key = LeaseKey(_of_size(answer["key"], KEY_BYTES), self.id)
         except (KeyError, TypeError, ValueError):
             raise InternalError("Expected the answer of leases.create, got another; update the client.") from None
         self.used = 0
@@ -103,6 +106,9 @@ class Lease:
         self._lock = threading.Lock()
         self._reported = 0
         self._ended = ""
+        self._streams = 0
+        self._retired = False
+        self._process = os.getpid()
         self._set_end(asked_at, self._seconds)
 
     def __repr__(self) -> str:
@@ -144,16 +150,18 @@ class Lease:
             raise DoesNotOpen(DOES_NOT_OPEN) from None
         return _unpadded(plaintext) if raw[_FLAGS_AT] & _PADDED else plaintext
 
-    def encryptor(self, field: str, cell: Cell, *, padded: bool = False) -> tuple[bytes, Cobblestone256Encryptor]:
-        """One use: what the value begins with, and what encrypts the rest."""
+    def encryptor(
+        self, field: str, cell: Cell, *, padded: bool = False, stream: bool = False
+    ) -> tuple[bytes, Cobblestone256Encryptor]:
+        """One use: what the value begins with, and what encrypts the rest; after a *stream* comes `finish`."""
         column = self._column(field)
         if self.opens:
             raise InvalidInput(f"Expected a lease to seal with, but {self.id} is for reading; take one for store.")
         start = _padding(column.start) if padded else column.start
         context = column.context(start[:HEADER_BYTES], cell)
-        return start, Cobblestone256Encryptor(self._take(), context)
+        return start, Cobblestone256Encryptor(self._take(stream=stream), context)
 
-    def decryptor(self, field: str, start: bytes, cell: Cell) -> Cobblestone256Decryptor:
+    def decryptor(self, field: str, start: bytes, cell: Cell, *, stream: bool = False) -> Cobblestone256Decryptor:
         """One use: what decrypts a value behind its *start*; raises DoesNotOpen where that is another lease's."""
         column = self._column(field)
         if self.purpose == STORE:
@@ -161,7 +169,7 @@ class Lease:
         context = column.context(start[:HEADER_BYTES], cell)
         if bare(start) != column.start:
             raise DoesNotOpen(DOES_NOT_OPEN)
-        return Cobblestone256Decryptor(self._take(), context)
+        return Cobblestone256Decryptor(self._take(stream=stream), context)
 
     def begins(self, field: str, start: bytes) -> bool:
         """Whether a value of *field* that begins so, unpadded, was sealed under this lease's key."""
@@ -177,13 +185,29 @@ class Lease:
 
     def check(self) -> None:
         """See that it holds still, without a use; for what takes long."""
+        self._check_process()
         with self._lock:
             self._check_time()
 
+    def finish(self) -> bool:
+        """A stream is at its end; whether the lease is to be given back now, since others took its place meanwhile."""
+        with self._lock:
+            self._streams -= 1
+            return self._retired and not self._streams
+
+    def retire(self) -> bool:
+        """Grant no further use; whether it may end now. A stream goes on: its use was granted before."""
+        with self._lock:
+            self._retired = True
+            return not self._streams
+
     def usable(self) -> bool:
         """Whether another use would be granted now."""
+        if os.getpid() != self._process:
+            return False
         with self._lock:
-            return not self._ended and self._clock() < self._end_at and self.used < self.max_uses
+            spent = self._retired or self.used >= self.max_uses
+            return not self._ended and not spent and self._clock() < self._end_at
 
     def due(self) -> bool:
         """Whether it is time to report uses, or to ask for more time."""
@@ -191,12 +215,13 @@ class Lease:
             if self._ended or self._clock() < self._quiet_until:
                 return False
             block = max(self.max_uses // BLOCKS, 1)
-            return self.used - self._reported >= block or self._clock() >= self._renew_at
+            return self._countable() - self._reported >= block or self._clock() >= self._renew_at
 
     def report(self, *, last: bool = False) -> dict[str, Any]:
         """The members of `leases.renew`; the *last* one gives the lease back."""
         members = {"lease": self.id, "fields": sorted(self._columns), "purpose": self.purpose, "opens": self.opens}
-        return members | {"used": self.used, "ttl_seconds": 0 if last else self._seconds}
+        used, seconds = (self.used, 0) if last else (self._countable(), self._seconds)
+        return members | {"used": used, "ttl_seconds": seconds}
 
     def renewed(self, answer: Mapping[str, Any], asked_at: float) -> None:
         """Take in the answer of `leases.renew`."""
@@ -220,13 +245,29 @@ class Lease:
         self._renew_at = asked_at + seconds * 2 / 3
         self._quiet_until = asked_at
 
-    def _take(self) -> bytes:
+    def _countable(self) -> int:
+        # The server ends a lease whose uses are all reported; a stream under the last one has to be renewed still.
+        return min(self.used, self.max_uses - 1) if self._streams else self.used
+
+    def _take(self, *, stream: bool) -> bytes:
+        self._check_process()
         with self._lock:
             self._check_time()
-            if self.used >= self.max_uses:
-                self._over("is at the end of its uses")
+            if self._retired or self.used >= self.max_uses:
+                self._spent()
             self.used += 1
+            self._streams += stream
             return self._key.expose()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:  # before the lock, which a thread that is not here may hold for ever
+            self._over("is of another process")
+
+    def _spent(self) -> NoReturn:
+        if self._streams:  # they go on, and their ciphers have the key
+            self._key.wipe()
+            raise self._error("is at the end of its uses")
+        self._over("is at the end of its uses")
 
     def _check_time(self) -> None:
         if self._ended:
@@ -237,7 +278,10 @@ class Lease:
     def _over(self, why: str) -> NoReturn:
         self._ended = why
         self._key.wipe()
-        raise LeaseEnded(f"The lease {self.id} {why}, so its key is used no more.", hint="Take a new lease.")
+        raise self._error(why)
+
+    def _error(self, why: str) -> LeaseEnded:
+        return LeaseEnded(f"The lease {self.id} {why}, so its key is used no more.", hint="Take a new lease.")
 
 
 def bare(start: bytes) -> bytes:
@@ -269,8 +313,15 @@ def bytes_of(text: str) -> bytes:
 
 def _column(tenant: str, given: Mapping[str, Any]) -> Column:
     shared = {"tenant": str(tenant), "table": str(given["table"]), "column": str(given["column"])}
-    start = base64.b64decode(given["start"], validate=True)
+    start = _of_size(given["start"], START_BYTES)
     return Column(tuple(sorted(given["bind"])), shared, int(given["pad_step"]), start)
+
+
+def _of_size(text: str, size: int) -> bytes:
+    raw = base64.b64decode(text, validate=True)
+    if len(raw) != size:
+        raise ValueError
+    return raw
 
 
 def _padding(start: bytes) -> bytes:

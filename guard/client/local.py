@@ -8,12 +8,14 @@ a plain error; what the server refuses stops at once. At most 256 keys are kept;
 
 import asyncio
 import base64
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from guard.client.answers import only
 from guard.client.lease import STORE, Lease, bare, bytes_of, is_leased
@@ -75,9 +77,10 @@ class Keys:
         try:
             return (yield from self._new(self.sealing(field, purpose, subject), members))
         except InvalidRequest as error:
-            if error.extra.get("keyed_by") != "subject" or field in self._keyed or len(self._keyed) >= MAX_KEYED:
+            keyed_by, known = error.extra.get("keyed_by"), field in self._keyed
+            if keyed_by != ("field" if known else "subject") or len(self._keyed) >= MAX_KEYED:
                 raise
-        self._keyed.add(field)
+        self._keyed ^= {field}
         return (yield from self.fresh(field, purpose, subject))
 
     def again(self, field: str, purpose: str, start: bytes, subject: str) -> Steps:
@@ -122,8 +125,7 @@ class Keys:
         with self._lock:
             old = self._kept.pop(key, None)
         if old is not None:
-            with suppress(GuardError):
-                yield "leases.renew", old.report(last=True)
+            yield from self._ended(old, "is at its end")
         try:
             lease = yield from self.own(members.pop("fields"), members)
         except GuardError as error:
@@ -132,17 +134,19 @@ class Keys:
             raise LeaseEnded(
                 f"The lease {old.id} is at its end and no new one could be taken: {error.detail}", hint=error.hint
             ) from None
-        finally:
-            if old is not None:
-                old.end("is at its end")
         with self._lock:
             self._kept[key] = lease
             gone = self._kept.popitem(last=False)[1] if len(self._kept) > MAX_KEPT else None
         if gone is not None:
-            with suppress(GuardError):
-                yield "leases.renew", gone.report(last=True)
-            gone.end("was put out by others")
+            yield from self._ended(gone, "was put out by others")
         return lease
+
+    def _ended(self, lease: Lease, why: str) -> Generator[Request, dict[str, Any], None]:
+        """End a lease before its uses are reported, so that none comes after; one with a stream ends with that."""
+        if lease.retire():
+            lease.end(why)
+            with suppress(GuardError):
+                yield "leases.renew", lease.report(last=True)
 
 
 def run(steps: Steps, call: Call) -> Lease:
@@ -166,8 +170,13 @@ class LocalKeys:
 
     def __init__(self, call: Call, now: Callable[[], float] = clock) -> None:
         """*call* is that of a client; *now* gives seconds that only grow."""
-        self._call = call
-        self._keys = Keys(now)
+        self._call, self._now = call, now
+        self.begin()
+        _IN_USE.add(self)
+
+    def begin(self) -> None:
+        """Begin without any key, as a forked process does: its parent's are not its own to use or to give back."""
+        self._keys = Keys(self._now)
         self._asking = threading.Lock()
 
     def __repr__(self) -> str:
@@ -226,7 +235,9 @@ class LocalKeys:
         start, subject = bare(raw[:136]), str(cell.get("subject", ""))
         ours = self._keys.ready(self._keys.sealing(field, purpose, subject))
         if ours is not None and ours.begins(field, start):
-            return ours
+            self.keep(ours)
+            if ours.usable():
+                return ours
         return self._kept(("open", field, purpose, start), lambda: self._keys.again(field, purpose, start, subject))
 
     def lasting(self, get: Callable[[], Lease], use: Callable[[Lease], Used]) -> Used:
@@ -245,12 +256,20 @@ class LocalKeys:
             finally:
                 self._asking.release()
 
+    def finish(self, lease: Lease) -> None:
+        """A stream is at its end; give its lease back if that waited for it."""
+        if lease.finish():
+            self._give_back(lease)
+
     def close(self) -> None:
-        """Report what was used, give every lease back, and overwrite the keys."""
+        """Overwrite the keys, report what was used, and give every lease back."""
         for lease in self._keys.give_back():
-            with suppress(GuardError):
-                self._call("leases.renew", **lease.report(last=True))
-            lease.end("was given back")
+            self._give_back(lease)
+
+    def _give_back(self, lease: Lease) -> None:
+        lease.end("was given back")  # before its uses are reported, so that none comes after
+        with suppress(GuardError):
+            self._call("leases.renew", **lease.report(last=True))
 
     def _kept(self, key: Key, steps: Callable[[], Steps]) -> Lease:
         lease = self._keys.ready(key)
@@ -269,8 +288,13 @@ class AsyncLocalKeys:
     """As `LocalKeys`, for an event loop: *call* is a coroutine function `(operation, **members) -> answer`."""
 
     def __init__(self, call: Callable[..., Awaitable[dict[str, Any]]], now: Callable[[], float] = clock) -> None:
-        self._call = call
-        self._keys = Keys(now)
+        self._call, self._now = call, now
+        self.begin()
+        _IN_USE.add(self)
+
+    def begin(self) -> None:
+        """As `LocalKeys.begin`."""
+        self._keys = Keys(self._now)
         self._asking = asyncio.Lock()
 
     async def seal(self, field: str, value: str | bytes, *, purpose: str = STORE, **cell: str | int) -> str:
@@ -287,7 +311,9 @@ class AsyncLocalKeys:
             return opened(await self._call("fields.decrypt", **asked(field, text, purpose, cell)))
         start, subject = bare(raw[:136]), str(cell.get("subject", ""))
         ours = self._keys.ready(self._keys.sealing(field, purpose, subject))
-        if ours is None or not ours.begins(field, start):
+        if ours is not None and ours.begins(field, start) and ours.due():
+            await self._renewed(ours)
+        if ours is None or not ours.begins(field, start) or not ours.usable():
             key = ("open", field, purpose, start)
             ours = await self._kept(key, lambda: self._keys.again(field, purpose, start, subject))
         return ours.open(field, text, **cell)
@@ -295,9 +321,14 @@ class AsyncLocalKeys:
     async def close(self) -> None:
         """As `LocalKeys.close`."""
         for lease in self._keys.give_back():
+            lease.end("was given back")
             with suppress(GuardError):
                 await self._call("leases.renew", **lease.report(last=True))
-            lease.end("was given back")
+
+    async def _renewed(self, lease: Lease) -> None:
+        async with self._asking:
+            if lease.due():  # not by another task meanwhile
+                await self._run(self._keys.renew(lease))
 
     async def _kept(self, key: Key, steps: Callable[[], Steps]) -> Lease:
         async with self._asking:  # between this and the use nothing is awaited, so no other task takes the last use
@@ -319,6 +350,18 @@ class AsyncLocalKeys:
         except StopIteration as done:
             found: Lease = done.value
             return found
+
+
+_IN_USE: Final[WeakSet[LocalKeys | AsyncLocalKeys]] = WeakSet()
+
+
+def _begin_again() -> None:
+    for one in list(_IN_USE):
+        one.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 def asked(field: str, text: str, purpose: str, cell: dict[str, str | int]) -> dict[str, Any]:

@@ -203,6 +203,8 @@ def encrypt_for_lease(ctx: Context, request: wire.EncryptForLease) -> Encrypted:
         policy = ctx.part(Vault).policy(field)
         with keyed.use(ctx, policy) as keys:
             key, leased = _open_start(ctx, keys, policy, lease.starts[field], _subject_of(policy, request, places))
+            if not may_encrypt(key.state, compromised=key.compromised):  # or rows would come under a key that is to go
+                raise leases.ended(lease.id, "is under a key that was rotated")
             batches.seal(_sealer(ctx, key, policy, lease, leased), key.version, policy, request.items, results, places)
     ctx.note(**batches.summary(results), sealed=digest(one.get("ciphertext", "") for one in results))
     return Encrypted.model_validate({"results": results})
@@ -258,6 +260,8 @@ def _again(ctx: Context, request: wire.CreateLease, policies: list[FieldPolicy])
         raw = a2b_base64(request.start, strict_mode=True)
     except ValueError:
         raise InvalidRequest("Expected 'start' in standard base64, got another form; encode it again.") from None
+    if len(raw) != leases.START_BYTES:
+        raise InvalidRequest(f"Expected 'start' of {leases.START_BYTES} bytes, got {len(raw)}; cut the value there.")
     start = leases.bare(raw[:HEADER_BYTES]) + raw[HEADER_BYTES:]
     with keyed.use(ctx, policies[0]) as keys:
         _, leased = _open_start(ctx, keys, policies[0], start, request.subject)

@@ -51,8 +51,9 @@ def live(tx: Tx, tenant: str, now_us: int, limit: int) -> list[Lease]:
 
 
 def count_live(tx: Tx, tenant: str, holder: str, now_us: int) -> int:
-    """How many leases a holder has whose time is not over."""
+    """How many leases a holder has whose time is not over and that were not revoked by themselves."""
     here = (leases.c.tenant == tenant) & (leases.c.expires_us > now_us) & (leases.c.holder == holder)
+    here &= leases.c.revoked_us.is_(None)
     found: int = tx.execute(select(func.count()).select_from(leases).where(here)).scalar_one()
     return found
 
