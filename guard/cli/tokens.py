@@ -87,7 +87,10 @@ def plant_token(
     raw = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
     if not raw.strip() or len(raw) > MAX_VALUE_BYTES:
         raise InvalidInput(f"Expected a value of 1 to {MAX_VALUE_BYTES} bytes on standard input; give one.")
-    value = raw.decode("utf-8", "replace").removesuffix("\n")
+    try:
+        value = raw.decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise InvalidInput("Expected a value in UTF-8 on standard input, got other bytes; convert them.") from None
     return session.call("honey.plant_token", field=field, domain=domain, subject=subject, value=value)
 
 

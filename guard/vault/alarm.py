@@ -15,6 +15,7 @@ RUNBOOK = "system:runbook"
 SEVERITY = 2
 """Somebody who was let in reads what nobody has a reason to read."""
 RULE = "honey"
+MAX_TITLE, MAX_ENTITY = 200, 128  # as `wire.runbook.OpenIncident` takes them
 
 
 def raise_alarm(ctx: Context, marks: Iterable[bytes]) -> None:
@@ -24,11 +25,10 @@ def raise_alarm(ctx: Context, marks: Iterable[bytes]) -> None:
         found = honey_store.find(ctx.tx, ctx.tenant, one)
         if found is None:  # removed in the same group commit
             continue
+        title = f"The planted {found.kind} {found.id} of {found.field} was read by {ctx.actor.subject}"
+        # Cut, as names of fields and readers may be longer than an incident takes, and a bait that fails is noticed.
         finding = OpenIncident(
-            title=f"The planted {found.kind} {found.id} of {found.field} was read by {ctx.actor.subject}",
-            severity=SEVERITY,
-            rule=RULE,
-            entity=ctx.actor.subject,
+            title=title[:MAX_TITLE], severity=SEVERITY, rule=RULE, entity=ctx.actor.subject[-MAX_ENTITY:]
         )
         try:
             ctx.call("incidents.open", finding.model_dump(), runbook)

@@ -51,10 +51,13 @@ class Honey:
 
 
 def row_parts(table: str, bound: Iterable[tuple[str, Value]]) -> list[str]:
-    """What names a row: its table, and each name, type and value that it is bound to."""
+    """What names a row: its table, and each name and value that it is bound to; a number is the same as its text.
+
+    Callers name a row by either, and bait that is planted by the one is read by the other.
+    """
     parts = [table]
     for name, value in bound:
-        parts += [name, type(value).__name__, value.hex() if isinstance(value, bytes) else str(value)]
+        parts += [name, *(("bytes", value.hex()) if isinstance(value, bytes) else ("str", str(value)))]
     return parts
 
 

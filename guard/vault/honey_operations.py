@@ -5,7 +5,7 @@ Law: who may plant is nobody who reads values; what is planted is told once, to 
 
 from guard.catalogue import Context, Effect, operation
 from guard.errors import Conflict, InvalidRequest, NotFound
-from guard.vault import batches, honey, honey_store
+from guard.vault import batches, honey, honey_store, token_store
 from guard.vault.honey import Honey
 from guard.vault.token_vault import TokenVault
 from guard.vault.vault import Vault
@@ -25,7 +25,9 @@ from guard.wire.model import Nothing
 )
 def plant_token(ctx: Context, request: wire.PlantToken) -> wire.PlantedToken:
     """Make a token that opens as every other does, and raises a finding when it is revealed."""
-    row, issued = TokenVault(ctx).issue(request.model_dump())
+    # Under the planter's own name, the list of issued tokens would tell which of them are bait.
+    issuer = token_store.last_issuer(ctx.tx, ctx.tenant, request.field, request.domain)
+    row, issued = TokenVault(ctx, issuer).issue(request.model_dump())
     if row.issued_us != ctx.now_us:  # somebody has it, who would be found out for doing his work
         raise Conflict("Expected a made-up value of a made-up person, got one that has a token; make up another.")
     view = _plant(ctx, "token", request.field, row.id)

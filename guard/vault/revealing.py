@@ -82,7 +82,7 @@ class Reveal:
                     "have the policy name one of your roles, or use another purpose."
                 )
             row = self._vault.find(policy, item["token"])
-            _check(row, self._ctx.now_us)
+            self._check(row)
             if Need.STEP_UP in rule.needs:
                 raise StepUpNeeded(
                     f"Expected a log-in confirmed anew (step-up) for {policy.name}, but this service offers none yet; "
@@ -91,6 +91,13 @@ class Reveal:
         except GuardError as error:
             return error
         return _Found(row, rule)
+
+    def _check(self, row: TokenRow) -> None:
+        standing = row.life.standing(self._ctx.now_us)
+        if standing is Standing.EXPIRED:  # at once, so that a clock that is set back does not bring it back
+            token_store.empty(self._ctx.tx, row)
+        if standing is not Standing.LIVE:
+            raise _ended(standing)
 
     def _approvals(self, found: list[_Found]) -> None:
         """See for each field whether somebody else agreed to exactly these tokens, or else ask."""
@@ -147,12 +154,6 @@ class Reveal:
         self.opened.append(row)
         self.shown[rule.mask] += 1
         return {"value": value, "mask": rule.mask}
-
-
-def _check(row: TokenRow, now_us: int) -> None:
-    standing = row.life.standing(now_us)
-    if standing is not Standing.LIVE:
-        raise _ended(standing)
 
 
 def _ended(standing: Standing) -> TokenEnded:

@@ -13,6 +13,7 @@ from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest, NotFound
 from guard.settings import Source
 from guard.vault import batches, dek_store, token_access
+from guard.vault.alarm import raise_later
 from guard.vault.context import Value
 from guard.vault.dek_store import DekRow
 from guard.vault.envelope import FLAG_PADDED, FLAG_SUBJECT_KEY, SuiteId, census_prefixes
@@ -97,6 +98,7 @@ def export_subject(ctx: Context, request: wire.ExportSubject) -> wire.SubjectExp
                 break
             assert version is not None  # there is a place
             found.append(_opened(version, place, cell, request.subject))
+    raise_later(ctx, _planted(ctx, request.subject, found))
     if not cursor:
         values, cursor = token_access.export(ctx, key, _parted(request.cursor), len(places), request.limit - len(found))
         found += values
@@ -166,6 +168,18 @@ def _opened(version: KeyVersion, place: Place, cell: Cell, subject: str) -> wire
         return wire.HeldValue(**facts, plaintext=batches.encoded(_plaintext(version, policy, cell, subject)))
     except GuardError as error:
         return wire.HeldValue(**facts, problem=error.title)
+
+
+def _planted(ctx: Context, subject: str, found: list[wire.HeldValue]) -> Iterator[bytes]:
+    """The marks of planted rows among what was opened."""
+    vault = ctx.part(Vault)
+    for one in found:
+        if one.problem is None and vault.honey.watches(ctx.tenant):
+            policy, known = vault.policy(one.field), {"row": one.row, "subject": subject}
+            bound = [(name, known[name]) for name in batches.binding(policy)]
+            mark = vault.honey.planted_row(ctx.tenant, policy.table, bound)
+            if mark is not None:
+                yield mark
 
 
 def _plaintext(version: KeyVersion, policy: FieldPolicy, cell: Cell, subject: str) -> bytes:

@@ -10,6 +10,7 @@ from guard.catalogue import Context
 from guard.db.engine import Tx
 from guard.errors import GuardError
 from guard.vault import batches, token_store
+from guard.vault.alarm import raise_later
 from guard.vault.dek_store import DekRow
 from guard.vault.deks import Subjects
 from guard.vault.token_store import TokenRow
@@ -54,7 +55,10 @@ def export(ctx: Context, key: DekRow, at: tuple[int, str], place: int, limit: in
     vault = TokenVault(ctx)
     start = taken[-1].id if taken else str(after)
     cursor = json.dumps([place, json.dumps(start) if start else ""]) if len(rows) > limit else ""
-    return [_value(vault, row) for row in taken], cursor
+    values = [_value(vault, row) for row in taken]
+    honey, opened = ctx.part(Vault).honey, [one.row for one in values if one.problem is None]
+    raise_later(ctx, filter(None, (honey.planted_token(key.tenant, row) for row in opened)))
+    return values, cursor
 
 
 def _hold(ctx: Context, key: DekRow) -> None:

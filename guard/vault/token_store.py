@@ -76,7 +76,7 @@ def by_value(tx: Tx, tenant: str, indexes: Sequence[bytes]) -> TokenRow | None:
     return _first(tx, _BY_VALUE, tenant, indexes)
 
 
-def prolong(tx: Tx, row: TokenRow, expires_us: int | None) -> None:
+def set_end(tx: Tx, row: TokenRow, expires_us: int | None) -> None:
     """The token lives until then; None is for ever."""
     tx.execute(update(vault_tokens).where(_T.id == row.id).values(expires_us=expires_us))
 
@@ -89,6 +89,11 @@ def forget_value(tx: Tx, row: TokenRow) -> None:
 def use(tx: Tx, row: TokenRow, now_us: int) -> bool:
     """Count a reveal; False where a one-time token was used, or any was revoked or emptied, before this."""
     return tx.execute(_USE_UP if row.single_use else _USE, {"row": row.id, "now": now_us}).rowcount == 1
+
+
+def empty(tx: Tx, row: TokenRow) -> None:
+    """Its value leaves the vault."""
+    tx.execute(update(vault_tokens).where(_T.id == row.id).values(**EMPTY))
 
 
 def revoke(tx: Tx, row: TokenRow, now_us: int) -> None:
@@ -121,6 +126,14 @@ def listed(tx: Tx, tenant: str, field: str, limit: int, now_us: int) -> list[Iss
         IssuedView(**{name: getattr(row, name) for name in names}, state=row.life.standing(now_us).value)
         for row in map(_row, tx.execute(wanted).mappings())
     ]
+
+
+def last_issuer(tx: Tx, tenant: str, field: str, domain: str) -> str:
+    """Who issued a tenant's newest token, of this domain and then field before others; "" where there is none."""
+    same_field = _T.field == field
+    order = ((same_field & (_T.domain == domain)).desc(), same_field.desc(), _T.issued_us.desc())
+    wanted = select(_T.issued_by).where(_T.tenant == tenant).order_by(*order).limit(1)
+    return str(tx.execute(wanted).scalar() or "")
 
 
 def counts_of(tx: Tx, tenant: str, dek_id: bytes) -> list[tuple[str, str, int]]:

@@ -32,8 +32,10 @@ TABLE = "tokens"
 class TokenVault:
     """Tokens of one tenant during one request of the writer."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, issuer: str = "") -> None:
+        """*issuer* stands in new rows in the place of whoever asks."""
         self._ctx = ctx
+        self._issuer = issuer or ctx.actor.subject
         self._subjects = ctx.part(Subjects)
         self._epoch = self._subjects.epoch
 
@@ -59,10 +61,9 @@ class TokenVault:
         row = None if single_use else self._known(dek, indexes, item["value"])
         if row is not None:
             token, _ = self._payload(dek, row)
-            if row.expires_us is not None and (expires_us is None or expires_us > row.expires_us):
-                token_store.prolong(ctx.tx, row, expires_us)
-            else:
-                expires_us = row.expires_us
+            expires_us = _later(row.expires_us, expires_us, _end(ctx.now_us, domain, None))
+            if expires_us != row.expires_us:
+                token_store.set_end(ctx.tx, row, expires_us)
         else:
             row, token = self._new(policy, domain, dek, item["value"], (expires_us, single_use, indexes[0]))
         return row, {"token": token, "expires_us": expires_us, "single_use": single_use}
@@ -158,7 +159,7 @@ class TokenVault:
             sealed=sealed,
             single_use=single_use,
             expires_us=expires_us,
-            issued_by=ctx.actor.subject,
+            issued_by=self._issuer,
             issued_us=ctx.now_us,
         )
         token_store.add(ctx.tx, row)
@@ -190,3 +191,11 @@ def _cell(tenant: str, field: str, row_id: str) -> dict[str, str]:
 def _end(now_us: int, domain: Domain, asked_seconds: int | None) -> int | None:
     given = [one for one in (domain.ttl_seconds, asked_seconds) if one is not None]
     return now_us + min(given) * SECOND_US if given else None
+
+
+def _later(held_us: int | None, wanted_us: int | None, longest_us: int | None) -> int | None:
+    """The later of two ends (None is no end), within what the domain declares today, not when the token was made."""
+    end_us = None if held_us is None or wanted_us is None else max(held_us, wanted_us)
+    if longest_us is None:
+        return end_us
+    return longest_us if end_us is None else min(end_us, longest_us)

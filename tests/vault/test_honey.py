@@ -273,8 +273,9 @@ def test_a_mark_is_the_one_of_the_page():
     assert mark(bytes(32), "acme", honey.ROW, *honey.row_parts("users", [("row", "17")])) == expected
 
 
-def test_a_number_and_its_text_are_two_rows():
-    assert honey.row_parts("t", [("row", 17)]) != honey.row_parts("t", [("row", "17")])
+def test_a_number_and_its_text_are_one_row_and_bytes_another():
+    assert honey.row_parts("t", [("row", 17)]) == honey.row_parts("t", [("row", "17")])
+    assert honey.row_parts("t", [("row", "01")]) != honey.row_parts("t", [("row", b"\x01")])
     assert honey.row_parts("t", [("row", b"\x01")]) == ["t", "row", "bytes", "01"]
 
 
