@@ -107,7 +107,9 @@ def _wanted(kind: str, text: str) -> dict[str, Any]:
         return {name: value for name, value in (("low", low.strip()), ("high", high.strip())) if value}
     if kind != "compound":
         return {"value": text}
-    own, *others = text.splitlines()
+    own, *others = [
+        line.rstrip("\r") for line in text.split("\n")
+    ]  # splitlines also cuts at signs that a value may hold
     pairs = [line.partition("=") for line in others if line.strip()]
     if not all(equals for _, equals, _ in pairs):
         raise InvalidInput("Expected column=value on each line behind the first, got a line without =; correct it.")

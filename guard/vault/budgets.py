@@ -31,6 +31,7 @@ class Budgets:
     def __init__(self, max_held: int = MAX_HELD) -> None:
         self._lock = threading.Lock()
         self._max_held = max_held
+        self._thawed = 0
         self._held: OrderedDict[Place, Spent] = OrderedDict()
         self._unsaved: set[Place] = set()
         self._untold: OrderedDict[tuple[Place, str], dict[str, Any]] = OrderedDict()
@@ -43,21 +44,27 @@ class Budgets:
         self, read: Callable[[Place], Spent | None], place: Place, limits: Budget, cost: int, now_us: int
     ) -> Spent | Refusal:
         """Count *cost* look-ups; what is used then, or why not. `Spent.frozen_us` is set where it is frozen."""
-        if place not in self._held:
-            self._put(place, read(place) or Spent())
-        with self._lock:
-            spent = self._held.setdefault(place, Spent())
-            self._held.move_to_end(place)
-            if spent.frozen_us:
-                return copy(spent)
-            refused = budget.take(spent, limits, cost, now_us)
-            self._unsaved.add(place)
-            if refused is None:
-                return copy(spent)
-            if refused.freezes:
-                spent.frozen_us = now_us
-            self._tell(place, refused, spent)
-            return refused
+        stored, seen = None, -1
+        while True:
+            if place not in self._held:
+                seen = self._thawed
+                stored = read(place)
+            with self._lock:
+                if place not in self._held and seen != self._thawed:
+                    continue  # what was read may be of before a thaw: it would freeze again what was lifted
+                return self._take(self._put(place, stored), place, limits, cost, now_us)
+
+    def _take(self, spent: Spent, place: Place, limits: Budget, cost: int, now_us: int) -> Spent | Refusal:
+        if spent.frozen_us:
+            return copy(spent)
+        refused = budget.take(spent, limits, cost, now_us)
+        self._unsaved.add(place)
+        if refused is None:
+            return copy(spent)
+        if refused.freezes:
+            spent.frozen_us = now_us
+        self._tell(place, refused, spent)
+        return refused
 
     def save(self, tx: Tx, place: Place, now_us: int) -> None:
         """Store what a principal used, in this transaction."""
@@ -67,13 +74,15 @@ class Budgets:
         if spent is not None:
             budget_store.save(tx, place, spent, now_us)
 
-    def thaw(self, place: Place) -> None:
-        """Forget what a principal used."""
+    def thaw(self, place: Place) -> bool:
+        """Forget what a principal used, and what was still to be told of it; False where nothing was known."""
         with self._lock:
-            self._held.pop(place, None)
+            self._thawed += 1
             self._unsaved.discard(place)
-            for told in [one for one in self._told if one[0] == place]:
-                del self._told[told]
+            for waiting in (self._told, self._untold):
+                for one in [one for one in waiting if one[0] == place]:
+                    del waiting[one]
+            return self._held.pop(place, None) is not None
 
     def due(self, _now_us: int) -> Iterable[tuple[str, Mapping[str, Any]]]:
         """`budgets.exceeded`, for each principal that wanted more and was not told of in this window."""
@@ -85,12 +94,15 @@ class Budgets:
         with self._lock:
             self._untold.pop((place, window), None)
 
-    def _put(self, place: Place, spent: Spent) -> None:
-        with self._lock:
-            self._held.setdefault(place, spent)
-            while len(self._held) > self._max_held:
-                cold = list(islice(self._held, SCAN))
-                del self._held[next((one for one in cold if one not in self._unsaved), cold[0])]
+    def _put(self, place: Place, stored: Spent | None) -> Spent:
+        spent = self._held.setdefault(place, stored or Spent())
+        self._held.move_to_end(place)
+        while len(self._held) > self._max_held:
+            cold = [one for one in islice(self._held, SCAN) if one != place]
+            gone = next((one for one in cold if one not in self._unsaved), cold[0])
+            del self._held[gone]
+            self._unsaved.discard(gone)
+        return spent
 
     def _tell(self, place: Place, refused: Refusal, spent: Spent) -> None:
         what = "freeze" if refused.freezes else refused.window

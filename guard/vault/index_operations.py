@@ -14,6 +14,7 @@ from guard.vault.index import Definition
 from guard.vault.indexes import Version, to_text
 from guard.vault.keys import IndexKey
 from guard.vault.searching import STORE
+from guard.vault.source_search import forget_gone
 from guard.vault.source_store import Sources
 from guard.vault.vault import Vault
 from guard.wire import search as wire
@@ -52,6 +53,7 @@ def rotate_index(ctx: Context, request: wire.IndexName) -> wire.IndexList:
     """Make a new version, as the field policy declares the index now; queries ask under the older ones too."""
     vault, declared = ctx.part(Vault), _declared(ctx, request.name)
     known = [row.version for row in store.list_index_keys(ctx.tx, ctx.tenant) if row.name == request.name]
+    searching.of_one_kind(declared, searching.versions(ctx, declared))
     keks = store.list_keks(ctx.tx, ctx.tenant)
     if not known or not keks:
         raise NotFound(f"Expected an index with a key in this tenant, got {request.name}; see guard indexes list.")
@@ -82,7 +84,7 @@ def retire_index(ctx: Context, request: wire.IndexVersion) -> wire.IndexList:
         raise NotFound(f"Expected a live version of {request.name}, got {request.version}; see guard indexes list.")
     if found is live[0]:
         raise KeyStateConflict(f"Version {request.version} of {request.name} is the newest; rotate the index first.")
-    _check_sources(ctx, declared, request.version)
+    _check_sources(ctx, declared, request.version, live[0].key.version)
     place = (ctx.tenant, request.name, request.version)
     newest = live[0].key.version
 
@@ -122,7 +124,11 @@ def claim_value(ctx: Context, request: wire.ClaimValue) -> wire.Claimed:
     live = searching.versions(ctx, one)
     if stored != {version.key.version for version in live}:
         raise Conflict(f"The index {one.key_name} is just being rotated; try again.")
-    tokens = [(version.key.version, token) for version in live for token in version.stored(values)]
+    if not live[0].definition.unique:
+        raise KeyStateConflict(f"Expected a unique index, but {one.key_name} became one since; rotate it first.")
+    # A version from before it became unique has short tokens, which would take two values for one.
+    sharp = [version for version in live if version.definition.unique]
+    tokens = [(version.key.version, token) for version in sharp for token in version.stored(values)]
     holder = index_store.claimant(ctx.tx, ctx.tenant, one.key_name, tokens)
     if holder not in {None, request.row}:
         raise AlreadyExists(f"Expected a value that no other row of {request.field} has, got one that is taken.")
@@ -171,14 +177,18 @@ def _gone(vault: Vault, key: IndexKey) -> None:
     key.material.wipe()
 
 
-def _check_sources(ctx: Context, declared: Definition, version: int) -> None:
+def _check_sources(ctx: Context, declared: Definition, version: int, newest: int) -> None:
     field = f"{declared.table}.{declared.column}"
     for source in ctx.part(Sources).of_tenant(ctx.tenant):
-        if field in source.columns.values():
+        column = next((column for column, name in source.columns.items() if name == field), None)
+        if column is not None:
             with ctx.part(Sources).open(source) as opened:
                 source_token_store.prepare(opened.connection)
-                count = source_token_store.carriers(opened.connection, declared.key_name, version)
-            if count and not declared.unique:
+                forget_gone(opened.connection, source, column, (declared.key_name, version))
+                # Rows of a unique index carry each live version: it is enough that they carry the newest too.
+                other = newest if declared.unique else None
+                count = source_token_store.carriers(opened.connection, declared.key_name, version, other)
+            if count:
                 raise KeyInUse(
                     f"{count} rows of source {source.name} carry tokens of version {version} of {declared.key_name}; "
                     "index them again first.",

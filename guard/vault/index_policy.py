@@ -52,6 +52,10 @@ def read(table: str, column: str, given: Mapping[str, Entry], entry: Entry) -> D
     name = parts["name"].text("the name of the index")
     if not _NAME.fullmatch(name):
         raise parts["name"].refuse(f"the name of the index in lower case ({_NAME.pattern})")
+    if "min_length" in parts and parts["normalise"].value in {"email", "email@1"}:
+        raise parts["normalise"].refuse(
+            "another normaliser: a part of an e-mail address is none, so nobody could ask for it"
+        )
     made = Definition(
         table=table,
         column=column,

@@ -31,7 +31,7 @@ def indexed(ctx: Context, wanted: bool, items: Sequence[Item], results: Results)
         for place, (item, result) in enumerate(zip(items, results, strict=True))
         if wanted and "problem" not in result and vault.policy(item["field"]).indexes
     ]
-    at = [place for place in at if len(_text(items[place])) < MAX_CHARACTERS]  # a longer one is indexed by nothing
+    at = [place for place in at if len(_text(items[place])) <= MAX_CHARACTERS]  # a longer one is indexed by nothing
     if not at:
         return results
     rows = _rows(items)
@@ -55,10 +55,11 @@ def _rows(items: Sequence[Item]) -> dict[str, dict[str, str]]:
 def _asked(vault: Vault, item: Item, row: dict[str, str]) -> dict[str, Any]:
     policy = vault.policy(item["field"])
     needed = {column for one in policy.indexes for column, _ in one.parts}
-    others = {column: row[f"{policy.table}.{column}"] for column in needed if f"{policy.table}.{column}" in row}
+    found = {column: row.get(f"{policy.table}.{column}", "") for column in needed}
+    others = {column: text for column, text in found.items() if 0 < len(text) <= MAX_CHARACTERS}
     asked: dict[str, Any] = {"field": item["field"], "value": _text(item), "values": others}
     bound = item["context"].get("row")
-    return asked if bound is None else asked | {"row": str(bound)[:MAX_ROW]}
+    return asked if bound in {None, ""} else asked | {"row": str(bound)[:MAX_ROW]}
 
 
 def _row(item: Item) -> str:
@@ -67,6 +68,6 @@ def _row(item: Item) -> str:
 
 def _text(item: Item) -> str:
     try:
-        return a2b_base64(item["plaintext"]).decode("utf-8", "replace")[:MAX_CHARACTERS]
-    except ValueError:
+        return a2b_base64(item["plaintext"]).decode()[: MAX_CHARACTERS + 1]
+    except ValueError:  # also bytes that are no text: with a mark in place of each, two values would be one
         return ""

@@ -101,6 +101,8 @@ def _prepared(
     """What answers an item once all are paid for."""
     wanted = searching.query(ctx, field, item, purpose)
     if field.deterministic and field.format is None and not item.keys() & {"index", "kind"}:
+        if "value" not in item or item.keys() & {"values", "low", "high"}:
+            raise InvalidRequest(f"Expected a value for the deterministic field {field.name}, got something else.")
         charged.add(_forms(field))
         return lambda: _sealed(ctx, field, item.get("value", ""))
     one = searching.chosen(field, item)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guard.catalogue import Context
-from guard.errors import InvalidRequest
+from guard.errors import InvalidRequest, KeyStateConflict
 from guard.vault.budgets import spend
 from guard.vault.index import Definition
 from guard.vault.indexes import Version
@@ -51,6 +51,12 @@ def query(ctx: Context, policy: FieldPolicy, item: Mapping[str, Any], purpose: s
     for column in values:
         if column == policy.column:
             raise InvalidRequest(f"Expected the value of {column} in 'value', got it in 'values'; move it.")
+        if (
+            f"{policy.table}.{column}" not in ctx.part(Vault).policies
+        ):  # it may be a value that stands in the wrong place
+            raise InvalidRequest(
+                f"Expected columns of {policy.table} as keys of 'values', got another text; see guard fields list."
+            )
         allowed(ctx, f"{policy.table}.{column}", purpose)
     if item.get("value"):
         values[policy.column] = item["value"]
@@ -67,13 +73,29 @@ def versions(ctx: Context, one: Definition) -> list[Version]:
     return vault.definitions.live(vault.keyring, ctx.tenant, one)
 
 
+def of_one_kind(one: Definition, live: Sequence[Version]) -> None:
+    """Check that all versions are asked alike: rows under a version of another kind would not be found by this one.
+
+    Raises:
+        KeyStateConflict: the policy declares another kind under an old name.
+    """
+    for version in live:
+        if version.definition.kind != one.kind:
+            raise KeyStateConflict(
+                f"Expected {one.key_name} to stay {version.definition.kind} as rows have it, got {one.kind} in the "
+                "field policy; give the new index a name of its own."
+            )
+
+
 def look_up(ctx: Context, one: Definition, wanted: Query) -> list[tuple[int, list[list[bytes]]]]:
     """(version, alternatives) under every live version.
 
     Raises:
         InvalidRequest: the query does not fit the index.
     """
-    return [(version.key.version, version.asked(wanted)) for version in versions(ctx, one)]
+    live = versions(ctx, one)
+    of_one_kind(one, live)
+    return [(version.key.version, version.asked(wanted)) for version in live]
 
 
 def answer(one: Definition, found: Sequence[tuple[int, list[list[bytes]]]]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ written while the row is held at the value that was read.
 import json
 from collections.abc import Mapping
 
+from sqlalchemy import Connection
+
 from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest
 from guard.settings import Source
@@ -151,7 +153,8 @@ def _hits(
     rows: dict[str, None] = {}
     dropped = seen = 0
     for version, alternatives in found:
-        after, page = "", [""]
+        after: str | None = None
+        page = [""]
         while page and alternatives and len(rows) <= limit and seen < MAX_OPENED:
             page = source_token_store.matching(read.opened.connection, one.key_name, version, alternatives, after, PAGE)
             fresh = [row for row in page if row not in rows]
@@ -174,24 +177,49 @@ def _write(read: _Reader, policy: FieldPolicy, cells: list[Cell]) -> tuple[int, 
     written = failed = 0
     column = read.column(policy.name)
     for cell in cells:
-        try:
-            values = dict(read.rows([cell.row])).get(cell.row)
-            if values is None:
-                raise DoesNotOpen(suites.DOES_NOT_OPEN)
-            if not read.opened.swap(column, cell, lambda value: value):  # held at this value until the commit
-                continue
-            changed = [_put(read, one, cell.row, values) for one in policy.indexes]
-            written += any(changed)
-        except (DoesNotOpen, InvalidRequest):
+        if not read.opened.swap(column, cell, lambda value: value):  # held at what is read next, until the commit
+            continue
+        values = dict(read.rows([cell.row])).get(cell.row)
+        if values is None:
             failed += 1
+            continue
+        made = [_put(read, one, cell.row, values) for one in policy.indexes]
+        written += any(changed for changed, _ in made)
+        failed += any(lost for _, lost in made)
     return written, failed
 
 
-def _put(read: _Reader, one: Definition, row: str, values: Mapping[str, str]) -> bool:
+def _put(read: _Reader, one: Definition, row: str, values: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether tokens were written, and whether a value has no form in this index: the others get theirs all the same.
+
+    A row without a form, or without the other part of a compound index, carries nothing: what it carried is of a value
+    that it no longer has, and would keep an old version for ever.
+    """
     live = searching.versions(read.ctx, one)
     kept = live if one.unique else live[:1]
-    tokens = [(version.key.version, token) for version in kept for token in version.stored(values, row)]
-    return source_token_store.put(read.opened.connection, row, one.key_name, tokens)
+    lost, tokens = False, list[tuple[int, bytes]]()
+    for version in kept:
+        if all(column in values for column, _ in version.definition.parts):
+            try:
+                tokens += [(version.key.version, token) for token in version.stored(values, row)]
+            except InvalidRequest:
+                lost = True
+    return source_token_store.put(read.opened.connection, row, one.key_name, tokens), lost
+
+
+def forget_gone(connection: Connection, source: Source, column: str, place: tuple[str, int]) -> None:
+    """Drop the tokens of a version that belong to rows which were deleted or emptied; nobody indexes those again.
+
+    It ends at the first page that has a row which is still there, since then the version is needed anyway.
+    """
+    after: str | None = None
+    while page := source_token_store.carrying(connection, *place, after, PAGE):
+        there = source_token_store.cells(connection, source, [column], page)
+        gone = [row for row in page if row not in there or there[row][1] is None]
+        source_token_store.drop(connection, *place, gone)
+        if len(gone) < len(page):
+            return
+        after = page[-1]
 
 
 def _columns(ctx: Context, name: str, policy: FieldPolicy) -> tuple[Source, dict[str, str]]:

@@ -7,7 +7,20 @@ token.
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text, delete, func, insert, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy import Connection as Sql
 
 from guard.settings import Source
@@ -51,13 +64,13 @@ def put(connection: Sql, row: str, name: str, tokens: Iterable[tuple[int, bytes]
 
 
 def matching(
-    connection: Sql, name: str, version: int, alternatives: Sequence[Sequence[bytes]], after: str, limit: int
+    connection: Sql, name: str, version: int, alternatives: Sequence[Sequence[bytes]], after: str | None, limit: int
 ) -> list[str]:
     """Rows that carry all tokens of any alternative, in the order of their ids as text, from behind *after* on."""
     found: set[str] = set()
     single = [tokens[0] for tokens in alternatives if len(tokens) == 1]
     several = [tokens for tokens in alternatives if len(tokens) > 1]
-    here = (TOKENS.c.idx == name, TOKENS.c.version == version, TOKENS.c.row > after)
+    here = _here(name, version, after)
     if single:
         wanted = select(TOKENS.c.row).where(*here, TOKENS.c.token.in_(single)).distinct().order_by(TOKENS.c.row)
         found.update(connection.execute(wanted.limit(limit)).scalars())
@@ -76,10 +89,23 @@ def matching(
     return sorted(found)[:limit]
 
 
-def carriers(connection: Sql, name: str, version: int) -> int:
-    """How many rows carry tokens of a version."""
-    here = (TOKENS.c.idx == name, TOKENS.c.version == version)
-    return int(connection.execute(select(func.count(func.distinct(TOKENS.c.row))).where(*here)).scalar_one())
+def carriers(connection: Sql, name: str, version: int, newest: int | None = None) -> int:
+    """How many rows carry tokens of a version; of those only that carry none of *newest*, where it is given."""
+    wanted = select(func.count(func.distinct(TOKENS.c.row))).where(*_here(name, version, None))
+    if newest is not None:
+        wanted = wanted.where(TOKENS.c.row.not_in(select(TOKENS.c.row).where(*_here(name, newest, None))))
+    return int(connection.execute(wanted).scalar_one())
+
+
+def carrying(connection: Sql, name: str, version: int, after: str | None, limit: int) -> list[str]:
+    """The next rows that carry tokens of a version, in the order of their ids as text."""
+    wanted = select(TOKENS.c.row).where(*_here(name, version, after)).distinct().order_by(TOKENS.c.row)
+    return list(connection.execute(wanted.limit(limit)).scalars())
+
+
+def drop(connection: Sql, name: str, version: int, rows: Sequence[str]) -> None:
+    """Remove what rows carry of a version."""
+    connection.execute(delete(TOKENS).where(*_here(name, version, None), TOKENS.c.row.in_(rows)))
 
 
 def cells(
@@ -90,3 +116,8 @@ def cells(
     key = table.c[source.primary_key]
     wanted = select(key, *[table.c[name] for name in columns]).where(key.in_(rows))
     return {str(row[0]): tuple(row) for row in connection.execute(wanted)}
+
+
+def _here(name: str, version: int, after: str | None) -> tuple[ColumnElement[bool], ...]:
+    here = (TOKENS.c.idx == name, TOKENS.c.version == version)
+    return here if after is None else (*here, TOKENS.c.row > after)

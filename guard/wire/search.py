@@ -172,7 +172,10 @@ class ThawBudget(Model):
     """Let a principal search in an index again; what it used is forgotten."""
 
     principal: Identifier
-    index: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,191}$", description="table.column.index")]
+    index: Annotated[
+        str,
+        Field(pattern=r"^[a-z][a-z0-9_.]{0,191}(:store)?$", description="table.column.index as it is listed"),
+    ]
 
 
 class ExceededBudget(Model):

@@ -86,7 +86,7 @@ def test_a_search_for_exact_is_answered_as_before(people):
         (NAME, {"value": ""}, "Expected a value of name"),
         (NAME, {"value": "  "}, "leaves nothing"),
         (NAME, {"value": "ana", "values": {"name": "ana"}}, "got it in 'values'"),
-        (NAME, {"value": "ana", "values": {"shoe": "42"}}, "Expected a field of the field policy"),
+        (NAME, {"value": "ana", "values": {"shoe": "42"}}, "Expected columns of people as keys"),
         (BORN, {"value": "1984-02-29"}, "Expected low, high or both"),
         (BORN, {"low": "yesterday"}, "YYYY-MM-DD"),
         (BORN, {"low": "1990-01-01", "high": "1980-01-01"}, "other way round"),
