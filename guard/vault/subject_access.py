@@ -100,7 +100,7 @@ def export_subject(ctx: Context, request: wire.ExportSubject) -> wire.SubjectExp
             found.append(_opened(version, place, cell, request.subject))
     raise_later(ctx, _planted(ctx, request.subject, found))
     if not cursor:
-        values, cursor = token_access.export(ctx, key, _parted(request.cursor), len(places), request.limit - len(found))
+        values, cursor = token_access.export(ctx, key, _parted(request.cursor, len(places)), len(places), request.limit - len(found))
         found += values
     failed = sum(one.problem is not None for one in found)
     ctx.note(values=len(found), failed=failed)
@@ -153,7 +153,8 @@ def _parted(cursor: str, places: int) -> tuple[int, str]:
         return 0, ""
     try:
         number, start = json.loads(cursor)
-        known = type(number) is int and 0 <= number < places  # past the end there would be nothing, as if that were all
+        # The number after the last place is that of tokens; past it there would be nothing, as if that were all.
+        known = type(number) is int and 0 <= number <= places
         if known and type(start) is str and (not start or type(json.loads(start)) in {int, str}):
             return number, start
     except (TypeError, ValueError):
