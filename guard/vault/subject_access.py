@@ -100,7 +100,8 @@ def export_subject(ctx: Context, request: wire.ExportSubject) -> wire.SubjectExp
             found.append(_opened(version, place, cell, request.subject))
     raise_later(ctx, _planted(ctx, request.subject, found))
     if not cursor:
-        values, cursor = token_access.export(ctx, key, _parted(request.cursor, len(places)), len(places), request.limit - len(found))
+        last, room = len(places), request.limit - len(found)
+        values, cursor = token_access.export(ctx, key, _parted(request.cursor, last), last, room)
         found += values
     failed = sum(one.problem is not None for one in found)
     ctx.note(values=len(found), failed=failed)
