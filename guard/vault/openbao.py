@@ -27,7 +27,7 @@ from guard.vault.suites import DOES_NOT_OPEN, MAX_FIELD_BYTES
 MAX_BACKUP_CHARACTERS: Final = 16 << 20
 """A key of ten thousand versions; above it no memory is spent."""
 MAX_VERSIONS: Final = 10_000
-"""All are read for each request; ten thousand take some 30 ms, and a key that turned each hour has them in a year."""
+"""All are read for each request; ten thousand take 62 ms (measured). Turned hourly, a key has them in a year."""
 MAX_VERSION: Final = (1 << 32) - 1
 
 _CIPHERTEXT: Final = re.compile(r"vault:v(0|[1-9][0-9]{0,9}):([A-Za-z0-9+/]*={0,2})")
