@@ -75,6 +75,7 @@ def _parsed(number: int, raw: bytes, *, too_long: bool) -> Line:
     wrong = f"Expected a line of at most {MAX_LINE_BYTES} bytes, got a longer one; shorten it."
     try:
         item = {} if too_long else json.loads(raw.decode())
+        json.dumps(item, allow_nan=False)  # NaN, and a number that is read as infinite, would end the whole request
     except (ValueError, RecursionError):
         item, too_long, wrong = {}, True, "Expected a JSON object in UTF-8 on one line, got another text; correct it."
     if not isinstance(item, dict):
