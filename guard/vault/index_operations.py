@@ -184,7 +184,7 @@ def _check_sources(ctx: Context, declared: Definition, version: int, newest: int
         if column is not None:
             with ctx.part(Sources).open(source) as opened:
                 source_token_store.prepare(opened.connection)
-                forget_gone(opened.connection, source, column, (declared.key_name, version))
+                forget_gone(opened, source, column, (declared.key_name, version))
                 # Rows of a unique index carry each live version: it is enough that they carry the newest too.
                 other = newest if declared.unique else None
                 count = source_token_store.carriers(opened.connection, declared.key_name, version, other)

@@ -7,8 +7,6 @@ written while the row is held at the value that was read.
 import json
 from collections.abc import Mapping
 
-from sqlalchemy import Connection
-
 from guard.catalogue import Context, Effect, operation
 from guard.errors import DoesNotOpen, GuardError, InvalidRequest
 from guard.settings import Source
@@ -207,12 +205,12 @@ def _put(read: _Reader, one: Definition, row: str, values: Mapping[str, str]) ->
     return source_token_store.put(read.opened.connection, row, one.key_name, tokens), lost
 
 
-def forget_gone(connection: Connection, source: Source, column: str, place: tuple[str, int]) -> None:
+def forget_gone(opened: Opened, source: Source, column: str, place: tuple[str, int]) -> None:
     """Drop the tokens of a version that belong to rows which were deleted or emptied; nobody indexes those again.
 
     It ends at the first page that has a row which is still there, since then the version is needed anyway.
     """
-    after: str | None = None
+    connection, after = opened.connection, None
     while page := source_token_store.carrying(connection, *place, after, PAGE):
         there = source_token_store.cells(connection, source, [column], page)
         gone = [row for row in page if row not in there or there[row][1] is None]
