@@ -100,7 +100,7 @@ def _prepared(
 ) -> Callable[[], dict[str, Any]]:
     """What answers an item once all are paid for."""
     wanted = searching.query(ctx, field, item, purpose)
-    if field.deterministic and field.format is None and not item.keys() & {"index", "kind"}:
+    if field.deterministic and not item.keys() & {"index", "kind"}:
         if "value" not in item or item.keys() & {"values", "low", "high"}:
             raise InvalidRequest(f"Expected a value for the deterministic field {field.name}, got something else.")
         charged.add(_forms(field))

@@ -8,33 +8,11 @@ from guard.catalogue import collect
 from guard.rooms import ROOMS
 from tests.api.asking import Wire, ask, request_bytes
 from tests.api.conftest import Live
+from tests.api.test_refusals import PARTS
 from tests.world import World
 
 ROUTED = {name: item for name, item in collect(ROOMS).items() if item.path}
-PARTS = {
-    "decision": "d",
-    "erasure": "e",
-    "evidence": "e",
-    "export": "e",
-    "field": "customers.email",
-    "grant": "g",
-    "handle": "0123456789AB",
-    "hold": "h",
-    "incident": "i",
-    "index": "0",
-    "job": "j",
-    "key": "customers.email",
-    "level": "0",
-    "log": "main",
-    "matter": "m",
-    "n": "0",
-    "plan": "region-outage",
-    "run": "r",
-    "slot": "file-1",
-    "stream": "shop",
-    "tile": "000",
-    "version": "1",
-}
+
 STILL = {"checkpoints.publish", "heads.read"}
 """What was taken before is still signed and shown, in the moment until the server ends; it is public and holds no value."""
 SEAL = "/api/v1/custody/seal"

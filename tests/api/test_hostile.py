@@ -12,6 +12,7 @@ from guard.errors import BodyTooLarge, GuardError, InvalidRequest, MalformedBody
 from guard.rooms import ROOMS
 from tests.api.asking import ask
 from tests.api.conftest import LIMIT
+from tests.api.test_refusals import PARTS
 
 OPERATIONS = collect(ROOMS)
 CANARY = "wanda.canary"
@@ -109,19 +110,7 @@ def test_every_operation_refuses_an_unknown_member_without_naming_it(api, name):
     item = OPERATIONS[name]
     if item.method == "GET":
         return
-    parts = {
-        "erasure": "e",
-        "hold": "h",
-        "index": "0",
-        "field": "customers.email",
-        "key": "k",
-        "version": "1",
-        "handle": "0123456789AB",
-        "decision": "d",
-        "grant": "g",
-        "job": "j",
-    }
-    path = item.path.format_map({**parts, "incident": "i", "run": "r", "slot": "s", "export": "e"})
+    path = item.path.format_map(PARTS)
     answer = api("POST", path, {**item.example, "wanda.canary@example.org": "wanda.canary"})
     assert (answer.status, answer.code) == (422, "GRD-VAL-001")
     assert CANARY.encode() not in answer.all_bytes

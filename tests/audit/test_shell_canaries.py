@@ -233,7 +233,7 @@ COUNTS = {
     "lenient",
 } | {
     *("rejected", "matched", "repeated", "late", "alerts", "decisions", "spared", "incidents", "findings"),
-    *("occurrences", "size", "more_resources"),
+    *("occurrences", "size", "more_resources", "passes"),
 }
 NAMES = {
     "manifest",

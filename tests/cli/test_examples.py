@@ -347,7 +347,7 @@ STAGE = {
     "run skip": "tell_users",
 }
 SECOND_PERSON = {"run approve", "run refuse", "audit erase approve", "keys approve-import", "keys approve-export"}
-SECOND_PERSON = {"run approve", "run refuse", "audit erase approve", "tokens approve"}
+SECOND_PERSON |= {"tokens approve"}
 
 
 def sealed_person(client, subject="u-forget"):

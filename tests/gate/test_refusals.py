@@ -231,6 +231,7 @@ def test_exempt_operations_are_exactly_those_that_are_printed(made):
         "copies.look",
         "heads.read",
         "intents.sweep",
+        "key_uses.store",
         "log.archive",
         "log.copy",
         "prunes.sweep",

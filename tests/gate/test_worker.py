@@ -13,8 +13,10 @@ from tests.gate.building import CANARY, insert, stage
 LOOPS = {
     "audit.resumed",
     "buckets.rotate",
+    "budgets.exceeded",
     "subjects.replayed",
     "subjects.step",
+    "tokens.sweep",
     "checkpoints.stage",
     "checkpoints.adopt",
     "checkpoints.reread",

@@ -175,7 +175,7 @@ def test_of_another_tenant_it_is_not(still):
     text = held(still, given(still)).seal(EMAIL, "ana", row="1")
     with pytest.raises(DoesNotOpen):
         given(other, "billing", purpose="billing", start=start_of(text))
-    assert other.open(text) == "GRD-STORE-404"
+    assert other.open(text) == "GRD-CRYPT-001"
     answer = given(still)
     for act in (
         lambda: renewed(other, answer),
