@@ -52,7 +52,7 @@ from guard.audit.witnesses import Claim, Witnesses
 from guard.audit.worm_store import Worm
 from guard.catalogue import PLATFORM, Actor, collect
 from guard.db.commit import Pipeline
-from guard.db.engine import ProcessLock, Store, Tx, unwritable
+from guard.db.engine import ProcessLock, Store, StoreFailed, Tx, unusable, unwritable
 from guard.db.presence import Presence
 from guard.detect.limits import Limit, Limiter
 from guard.detect.watch import load_watch
@@ -149,6 +149,8 @@ def build(settings: Settings, *, clock: Callable[[], int] = now_us, opened: Open
             guard = _assemble(settings, clock, lock, undo, (model, rows, policies, watch, desk, opened))
         except OSError as error:
             raise unwritable(Path(error.filename or settings.home), error) from None
+        except StoreFailed as error:
+            raise unusable(settings.home, error) from None
         undo.pop_all()  # from here on `Guard.close` does it
         return guard
 

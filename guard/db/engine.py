@@ -69,6 +69,18 @@ def unwritable(path: Path, error: OSError) -> StoreUnavailable:
     )
 
 
+StoreFailed = exc.DBAPIError
+"""What the driver raises, for those who may not know whose it is."""
+
+
+def unusable(home: Path, error: exc.DBAPIError) -> StoreUnavailable:
+    """What to say where a database below *home* fails while guard starts."""
+    return StoreUnavailable(
+        f"Expected to use the databases in {home}, but SQLite says: {' '.join(str(error.orig).split())}; "
+        "see the free disk space and the permissions, then start again."
+    )
+
+
 class Store:
     """The two engines over one SQLite file. `writer` belongs to the commit pipeline; everybody may `read`.
 

@@ -300,3 +300,29 @@ def test_a_lock_that_cannot_be_written_is_a_named_error(tmp_path, place):
     for _ in range(2):  # the first attempt holds nothing afterwards
         with pytest.raises(StoreUnavailable, match=r"lock, got: .*; see the free disk space"):
             ProcessLock(tmp_path)
+
+
+def test_a_database_that_fails_while_guard_starts_is_named_in_one_sentence(tmp_path, monkeypatch):
+    """Only opening it was named before; a disk that fails a moment later ended the process with a bare error."""
+    with world(tmp_path / "home"):
+        pass
+    honest = Store.write
+
+    def failing(store):
+        taken = honest(store)
+
+        class Failing:
+            def __enter__(self):
+                self.tx = taken.__enter__()
+                raise exc.OperationalError("SELECT", None, sqlite3.OperationalError("disk I/O error"))
+
+            def __exit__(self, *given):
+                return taken.__exit__(*given)
+
+        return Failing()
+
+    monkeypatch.setattr(Store, "write", failing)
+    with pytest.raises(StoreUnavailable) as raised, world(tmp_path / "home"):
+        pass
+    assert "disk I/O error" in raised.value.detail
+    assert str(tmp_path / "home") in raised.value.detail
