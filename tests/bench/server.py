@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from guard.cli.sealing import Ending
 from guard.cli.serving import DEVELOPER, _bootstrap, _build, _run, listen
 from guard.settings import load
 
@@ -21,7 +22,7 @@ def main(home, port):
         json.dumps({"token": _bootstrap(guard, "dev", "user:local|developer", DEVELOPER)})
     )
     try:
-        _run(guard, listen("127.0.0.1", int(port)))
+        _run(guard, listen("127.0.0.1", int(port)), Ending())
     finally:
         guard.close()
 
