@@ -25,11 +25,13 @@ def indexed(ctx: Context, wanted: bool, items: Sequence[Item], results: Results)
     Raises:
         Denied: the caller may not compute tokens. SearchBudgetExceeded: he has computed too many.
     """
+    if not wanted:
+        return results
     vault = ctx.part(Vault)
     at = [
         place
         for place, (item, result) in enumerate(zip(items, results, strict=True))
-        if wanted and "problem" not in result and vault.policy(item["field"]).indexes
+        if "problem" not in result and vault.policy(item["field"]).indexes
     ]
     at = [place for place in at if len(_text(items[place])) <= MAX_CHARACTERS]  # a longer one is indexed by nothing
     if not at:

@@ -85,14 +85,17 @@ class Sealer:
             values = [plaintext for varying, plaintext in items if not varying]
             if len(values) == len(items) and max(map(len, values), default=0) <= suites.MAX_FIELD_BYTES:
                 return [*to_texts([header + body for body in self._row(fill(()), values)])]
-        answers: list[str | GuardError] = []
+        raws: list[bytes] = []
+        failed: dict[int, GuardError] = {}
         for varying, plaintext in items:
             try:
                 value = _padded(plaintext, pad_step) if pad_step else plaintext
-                answers.append(to_text(header + seal(fill(varying), value)))
+                raws.append(header + seal(fill(varying), value))
             except GuardError as error:
-                answers.append(detached(error))
-        return answers
+                failed[len(raws)] = detached(error)
+                raws.append(b"")
+        texts = to_texts(raws)
+        return [failed.get(at, text) for at, text in enumerate(texts)] if failed else [*texts]
 
 
 class Opener:
