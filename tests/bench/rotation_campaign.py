@@ -41,7 +41,7 @@ made.close()
 """
 SEAL_AT_ONCE = 1000
 WRITE_PAUSE_SECONDS = 0.001
-MAX_WRITES = 20_000
+MAX_WRITES = 200_000  # of a million rows; more than are written before the last kill
 
 
 @dataclass(slots=True)
@@ -120,8 +120,10 @@ class Reader(threading.Thread):
 
 def campaign(folder: Path, count: int, kills: int, seed: int = 1) -> Found:
     """Rotate *count* rows under *kills* kills; what was found."""
-    # So small that there is work left at the last kill: a child does at most two turns of eight batches before it.
+    # So small that there is work left at the last kill: a child does two of eight batches, a
+    # child of a large table more, so that kills fall on a good part of it.
     rows = max(1, min(500, count // (8 * 4 * max(kills, 1))))
+    turns = max(2, count // (12 * rows * max(kills, 1)))
     found, rng = Found(count), random.Random(seed)
     folder.mkdir()
     table, job, pending = _prepare(folder / "home", folder / "app.db", count, rng)
@@ -132,7 +134,7 @@ def campaign(folder: Path, count: int, kills: int, seed: int = 1) -> Found:
         writer.start()
         reader.start()
         for _ in range(kills):
-            found.kills += _kill(folder / "home", table, job, rows, rng)
+            found.kills += _kill(folder / "home", table, job, rows, turns, rng)
         _finish(folder / "home", table, job, rows)
         writer.ended.set()
         writer.join()
@@ -180,11 +182,11 @@ def _child(home: Path, table: Table, job: str, rows: int) -> "subprocess.Popen[s
     return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def _kill(home: Path, table: Table, job: str, rows: int, rng: random.Random) -> int:
+def _kill(home: Path, table: Table, job: str, rows: int, turns: int, rng: random.Random) -> int:
     """Let a child work for some steps and kill it in the midst of one; 0 where it was done before."""
     with _child(home, table, job, rows) as child:
         assert child.stdout is not None
-        for _ in range(rng.randint(1, 2)):
+        for _ in range(rng.randint(1, turns)):
             if not child.stdout.readline():
                 return 0
         time.sleep(rng.uniform(0, 0.1))
