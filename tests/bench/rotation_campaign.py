@@ -42,6 +42,7 @@ made.close()
 SEAL_AT_ONCE = 1000
 WRITE_PAUSE_SECONDS = 0.001
 MAX_WRITES = 200_000  # of a million rows; more than are written before the last kill
+MAX_SECONDS_AFTER = 60  # for which is written after it: while old values come in, one more pass is always needed
 
 
 @dataclass(slots=True)
@@ -135,7 +136,10 @@ def campaign(folder: Path, count: int, kills: int, seed: int = 1) -> Found:
         reader.start()
         for _ in range(kills):
             found.kills += _kill(folder / "home", table, job, rows, turns, rng)
+        ending = threading.Timer(MAX_SECONDS_AFTER, writer.ended.set)
+        ending.start()
         _finish(folder / "home", table, job, rows)
+        ending.cancel()
         writer.ended.set()
         writer.join()
         reader.ended.set()
