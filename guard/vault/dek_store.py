@@ -164,6 +164,12 @@ def unrotated(tx: Tx, limit: int) -> list[ForgetRow]:
     return _forgets(tx, here, limit)
 
 
+def ended(tx: Tx) -> bool:
+    """Whether a person's id was ever taken out of a request."""
+    wanted = select(subject_forgets.c.id).where(subject_forgets.c.subject.is_(None))
+    return tx.execute(wanted.limit(1)).first() is not None
+
+
 def _forgets(tx: Tx, here: object, limit: int) -> list[ForgetRow]:
     wanted = select(subject_forgets).where(here).order_by(subject_forgets.c.id.desc())  # type: ignore[arg-type]
     return [ForgetRow(**row) for row in tx.execute(wanted.limit(limit)).mappings()]

@@ -32,6 +32,8 @@ def rotate_bucket(ctx: Context, request: wire.RotateBucket) -> wire.RotatedBucke
     # Rows that this very transaction moved may yet be rolled back, so an old key is looked at in a later one.
     retired, destroyed = (0, 0) if moved else _end_old(ctx, current)
     ctx.after_commit(ctx.part(Forgetting).look)
+    if destroyed:
+        ctx.after_commit(ctx.part(Forgetting).remains.left)
     ctx.note(version=current.version, moved=moved, retired=retired, destroyed=destroyed)
     return wire.RotatedBucket(
         bucket=current.bucket, version=current.version, moved=moved, retired=retired, destroyed=destroyed

@@ -15,6 +15,7 @@ LOOPS = {
     "buckets.rotate",
     "budgets.exceeded",
     "subjects.replayed",
+    "subjects.scrub",
     "subjects.step",
     "tokens.sweep",
     "checkpoints.stage",
