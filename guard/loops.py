@@ -80,6 +80,7 @@ def _forget(worker: Worker, forgetting: Forgetting) -> None:
     worker.every(0, "subjects.step", forgetting.due)
     worker.every(0, "buckets.rotate", forgetting.buckets_due)
     worker.every(0, "subjects.scrub", forgetting.remains.due)
+    worker.every(0, "keys.rewrap", forgetting.rewraps.due)
 
 
 def _sign(worker: Worker, parts: Mapping[type, Any]) -> None:

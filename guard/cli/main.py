@@ -25,6 +25,7 @@ from guard.cli import (
     files,
     indexes,
     keys,
+    keys_rewrap,
     keys_transfer,
     leases,
     logs,
@@ -50,6 +51,7 @@ demo.register(app)
 verify.register(app)
 audit_files.register(audit.group)
 fields_ingest.register(fields.group)
+keys_rewrap.register(keys.group)
 keys_transfer.register(keys.group)
 fields_search.register(fields.group)
 witness.register(app)

@@ -5,13 +5,10 @@ rows out of; so after each destruction the logs are emptied and the main databas
 held in memory only, or it would be one more copy; after a crash the logs are emptied all the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from guard.catalogue import PLATFORM
-from guard.db import scrub
 
 RETRY_US = 30_000_000  # after a reader kept a write-ahead log from being emptied
 MAX_MARKS = 256  # searched for at a time; more are forgotten like anybody's, but not looked for
@@ -21,8 +18,7 @@ MIN_MARK_BYTES = 6  # a shorter id stands in any file by chance
 class Remains:
     """What is to be looked for, and since when. The writer adds, the worker takes."""
 
-    def __init__(self, stores: Sequence[Path], *, unsure: bool) -> None:
-        self.stores = stores
+    def __init__(self, *, unsure: bool) -> None:
         self._due_us: int | None = 0 if unsure else None
         self._marks: tuple[bytes, ...] = ()
 
@@ -45,23 +41,3 @@ class Remains:
         """They were not all gone; look later."""
         self._marks = (*marks, *self._marks)[-MAX_MARKS:]
         self._due_us = now_us + RETRY_US
-
-
-def clear(stores: Sequence[Path], marks: Sequence[bytes]) -> tuple[bool, int]:
-    """Empty the write-ahead logs of *stores* and, where a mark is left in the first of them, write that anew.
-
-    Gives whether all logs could be emptied, and how often a mark is left. A large store is not written anew under load.
-    """
-    main = stores[0]
-    busy = [one for one in stores if not scrub.empty_wal(one)]
-    left = found(main, marks)
-    if left and scrub.compactable(main):
-        busy += [] if scrub.compact(main) else [main]
-        left = found(main, marks)
-    return not busy, left
-
-
-def found(path: Path, marks: Sequence[bytes]) -> int:
-    """How often any of *marks* stands in a store or its write-ahead log."""
-    by_length = groupby(sorted(set(marks), key=len), key=len)
-    return sum(sum(scrub.count(path, list(group))) for _, group in by_length)

@@ -6,9 +6,10 @@ bucket key goes in its time.
 """
 
 from guard.catalogue import Context, Effect, operation
+from guard.db import scrub
 from guard.errors import StoreUnavailable
+from guard.settings import Settings
 from guard.vault.forgetting import Forgetting
-from guard.vault.remains import clear
 from guard.wire import subjects as wire
 
 
@@ -23,9 +24,9 @@ from guard.wire import subjects as wire
 def scrub_stores(ctx: Context, request: wire.ScrubStores) -> wire.ScrubbedStores:
     """Empty the write-ahead logs after persons were forgotten, and see that nothing of them is left in the files."""
     del request
-    remains = ctx.part(Forgetting).remains
+    remains, settings = ctx.part(Forgetting).remains, ctx.part(Settings)
     marks = remains.take()
-    emptied, left = clear(remains.stores, marks)
+    emptied, left = scrub.clear((settings.database, settings.key_store), marks)
     ctx.note(marks=len(marks), remains=left)
     if not emptied:
         remains.again(marks, ctx.now_us)

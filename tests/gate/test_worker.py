@@ -29,6 +29,7 @@ LOOPS = {
     "intents.sweep",
     "key_uses.store",
     "keys.expire",
+    "keys.rewrap",
     "keys.rotate",
     "log.archive",
     "prunes.sweep",

@@ -5,8 +5,9 @@ from contextlib import closing
 
 import pytest
 
+from guard.db.scrub import clear, found
 from guard.vault import remains
-from guard.vault.remains import MAX_MARKS, Remains, clear, found
+from guard.vault.remains import MAX_MARKS, Remains
 from tests.vault.clinic import DAY, clinic
 
 NAME = "ana-the-patient"
@@ -162,19 +163,19 @@ class TestClear:
 
 class TestNotes:
     def test_ids_so_short_that_they_stand_anywhere_are_not_looked_for(self):
-        notes = Remains((), unsure=False)
+        notes = Remains(unsure=False)
         notes.left(b"u-17", b"", b"long-enough")
         assert notes.take() == (b"long-enough",)
 
     def test_the_oldest_marks_go_first_where_there_are_too_many(self):
-        notes = Remains((), unsure=False)
+        notes = Remains(unsure=False)
         for number in range(MAX_MARKS + 5):
             notes.left(f"mark-{number:05d}".encode())
         marks = notes.take()
         assert (len(marks), marks[0], marks[-1]) == (MAX_MARKS, b"mark-00005", f"mark-{MAX_MARKS + 4:05d}".encode())
 
     def test_what_is_left_behind_while_files_are_searched_is_due_anew(self):
-        notes = Remains((), unsure=False)
+        notes = Remains(unsure=False)
         assert notes.due(5) == []
         notes.left(b"first-mark")
         marks = notes.take()
