@@ -262,6 +262,10 @@ def _jobs(tx: Tx, tenant: str, conditions: Sequence[object]) -> list[Reencryptio
     wanted = select(reencryptions).where(reencryptions.c.tenant == tenant, *conditions)  # type: ignore[arg-type]
     names = set(ReencryptionView.model_fields) - {"job"}
     return [
-        ReencryptionView(job=row["id"], **{name: row[name] for name in names} | {"dry_run": bool(row["dry_run"])})
+        ReencryptionView(
+            job=row["id"],
+            **{name: row[name] for name in names}
+            | {"dry_run": bool(row["dry_run"]), "in_clear": bool(row["in_clear"])},
+        )
         for row in tx.execute(wanted.order_by(reencryptions.c.created_us.desc())).mappings()
     ]
