@@ -47,6 +47,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "refusals.merge", parts[Floods].due)
     worker.every(0, "budgets.exceeded", parts[Budgets].due)
+    worker.every(1, "budgets.store", parts[Budgets].store_due)
     _forget(worker, parts[Forgetting])
     log: Log = parts[Log]
     _keep(worker, log, parts[SealedValues])

@@ -14,6 +14,7 @@ LOOPS = {
     "audit.resumed",
     "buckets.rotate",
     "budgets.exceeded",
+    "budgets.store",
     "subjects.replayed",
     "subjects.scrub",
     "subjects.step",
