@@ -9,6 +9,8 @@ from guard.errors import NotFound, StoreDamaged, SubjectForgotten
 from guard.vault import rewrap_store, rewrapping
 from guard.vault.rewraps import RETIRED, free, left
 from tests.vault.clinic import DAY, DIARY, backup, clinic, put_back
+from tests.vault.people import NUMBER, People
+from tests.vault.people import world as people_world
 from tests.vault.shop import b64, code_of
 
 OLD, NEW = 1, 2
@@ -251,3 +253,19 @@ def test_a_row_that_changed_meanwhile_is_not_overwritten(home):
             assert len(rewrap_store.under_older(tx, "keys", "acme", NEW, 100)) == len(
                 rows_of(home, "SELECT 1 FROM key_versions WHERE tenant = 'acme'")
             )
+
+
+def test_keys_of_blind_indexes_move_and_old_tokens_still_match(tmp_path):
+    def find(who):
+        return who.search(NUMBER, index="unique", value="4711")
+
+    with people_world(tmp_path / "home") as made:
+        someone = People(made)
+        row, before = someone.stored(NUMBER, "4711"), find(someone)
+        admin = made.hire("acme", "user:local|kim", "role:key-admin")
+        view = made.call("keys.rewrap", admin, fresh=True)
+        assert {(one.what, one.kek_version) for one in view.counts} >= {("index_keys", NEW), ("keys", NEW)}
+        assert (view.left, view.ended) == (0, [OLD])
+    with people_world(tmp_path / "home") as made:
+        someone = People(made)
+        assert (someone.stored(NUMBER, "4711"), find(someone)) == (row, before)
