@@ -47,6 +47,7 @@ def add_loops(worker: Worker, gate: Gate, parts: Mapping[type, Any], settings: S
     worker.every(settings.checkpoint_seconds, "intents.sweep", always)
     worker.every(0, "refusals.merge", parts[Floods].due)
     worker.every(0, "budgets.exceeded", parts[Budgets].due)
+    worker.every(1, "budgets.store", parts[Budgets].store_due)
     _forget(worker, parts[Forgetting])
     log: Log = parts[Log]
     _keep(worker, log, parts[SealedValues])
@@ -79,6 +80,8 @@ def _forget(worker: Worker, forgetting: Forgetting) -> None:
     worker.every(0, "subjects.replayed", forgetting.replays_due)
     worker.every(0, "subjects.step", forgetting.due)
     worker.every(0, "buckets.rotate", forgetting.buckets_due)
+    worker.every(0, "subjects.scrub", forgetting.remains.due)
+    worker.every(0, "keys.rewrap", forgetting.rewraps.due)
 
 
 def _sign(worker: Worker, parts: Mapping[type, Any]) -> None:

@@ -41,6 +41,7 @@ import guard.vault.lease_operations
 import guard.vault.operations
 import guard.vault.reencryption
 import guard.vault.retirement
+import guard.vault.rewrapping
 import guard.vault.search_operations
 import guard.vault.source_search
 import guard.vault.subject_catalogue
@@ -86,6 +87,7 @@ ROOMS: tuple[ModuleType, ...] = (
     guard.vault.operations,
     guard.vault.reencryption,
     guard.vault.retirement,
+    guard.vault.rewrapping,
     guard.vault.search_operations,
     guard.vault.source_search,
     guard.vault.subject_catalogue,

@@ -31,6 +31,7 @@ MAX_WITNESSES = 12  # a reader must take 16 signatures of a note, and up to four
 _WITNESS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}").fullmatch
 MAX_SINKS = 8  # a thread and a commit twice a second each
 MAX_SINK_SECONDS = 55  # an operator hears of a sink that stands still within a minute
+SOURCE_MORE = {"replicas", "subject", "lag", "lag_limit_seconds"}  # what a source may have beside what it must
 SINK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAX_FILE_BYTES = 1 << 20  # a configuration larger than this is some other file
 
@@ -52,6 +53,9 @@ class Source:
     primary_key: str
     columns: Mapping[str, str]  # column of the table -> field name
     replicas: tuple[str, ...] = ()  # URLs of copies that may lag; the census looks at each
+    subject: str = ""  # the column with the id of the person whom a row is about
+    lag: str = ""  # SQL for the source that gives how many seconds its replicas are behind; NULL means none
+    lag_limit_seconds: int = 5  # above which jobs rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +268,13 @@ def _sources(raw: object) -> tuple[Source, ...]:
 def _source(number: int, raw: object) -> Source:
     if isinstance(raw, Source):
         return raw
-    wanted = {item.name for item in fields(Source)} - {"replicas"}
-    if not isinstance(raw, dict) or set(raw) - {"replicas"} != wanted:
+    wanted = {item.name for item in fields(Source)} - SOURCE_MORE
+    if not isinstance(raw, dict) or set(raw) - SOURCE_MORE != wanted:
         raise InvalidSetting(f"Expected source {number} to have exactly {', '.join(sorted(wanted))}; complete it.")
-    replicas = raw.get("replicas", [])
-    texts = [value for name, value in raw.items() if name not in {"columns", "replicas"}]
+    replicas, limit = raw.get("replicas", []), raw.get("lag_limit_seconds", 5)
+    if type(limit) is not int or limit < 1:
+        raise InvalidSetting(f"Expected a whole number of seconds as lag_limit_seconds of source {number}; correct it.")
+    texts = [value for name, value in raw.items() if name not in {"columns", "replicas", "lag_limit_seconds"}]
     texts += replicas if isinstance(replicas, list) else [None]
     texts += [text for pair in raw["columns"].items() for text in pair] if isinstance(raw["columns"], dict) else [None]
     if not all(isinstance(text, str) for text in texts):

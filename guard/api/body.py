@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from guard.catalogue import Operation
 from guard.errors import BodyTooLarge, InvalidRequest, MalformedBody, UnsupportedMedia
-from guard.wire.problems import problems
+from guard.wire.problems import misfit
 
 JSON = "application/json"
 MAX_DIGITS = 16  # of a number in a path: beyond 2^53 nothing of guard counts
@@ -59,9 +59,7 @@ def parse(operation: Operation, body: bytes, path: Mapping[str, str], query: Map
             members.update({name: _from_path(operation, name, text) for name, text in path.items()})
         return validator.validate_python(members)
     except ValidationError as error:
-        raise InvalidRequest(
-            f"The request does not fit {operation.name}; see errors.", errors=problems(error, operation.takes)
-        ) from None
+        raise misfit(operation.name, error, operation.takes) from None
 
 
 def _apart(path: Mapping[str, str], members: Mapping[str, Any], where: str) -> None:

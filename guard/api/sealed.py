@@ -21,7 +21,7 @@ from guard.api.problem import problem
 from guard.errors import GuardError, InvalidRequest, RateLimited, Unauthenticated
 from guard.vault.opening import Opening
 from guard.wire.custody import UnsealService
-from guard.wire.problems import problems
+from guard.wire.problems import misfit
 
 MAX_BODY_BYTES: Final = 1 << 15
 ATTEMPTS_PER_MINUTE: Final = 10
@@ -119,9 +119,7 @@ def _parse(content: bytes) -> UnsealService:
     try:
         return UnsealService.model_validate_json(content or b"{}")
     except ValidationError as error:
-        raise InvalidRequest(
-            "The request does not fit custody.unseal; see errors.", errors=problems(error, UnsealService)
-        ) from None
+        raise misfit("custody.unseal", error, UnsealService) from None
 
 
 def _json(answer: Any) -> tuple[int, bytes, Mapping[str, str]]:

@@ -1,26 +1,25 @@
 """Fields as JSON lines: `{tenant, field, subject, row, value | sealed}` in, one object per line out, in the same order.
 
-Law: a bad line costs itself only. It is answered with one problem object that names its number and repeats no value,
-and the command goes on, to end with 8 when all is done; only a server that is not there stops it.
+Law: that of `lines`; a line that has an answer is told with its field, row and person, so that one verb's output is the
+next one's input.
 """
 
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import typer
 
+from guard.cli.lines import Item, Line, answered, batches, read
 from guard.cli.session import PARTIAL, Session
 from guard.client import Client
-from guard.errors import GuardError, InvalidInput, Kind
+from guard.errors import InvalidInput
 
 BATCH = 400
-MAX_LINE_BYTES = 3 << 20  # a value of 1 MiB in JSON escapes and its names
-STOPS = frozenset({Kind.UNREACHABLE, Kind.UNAUTHENTICATED, Kind.UNAVAILABLE, Kind.RATE_LIMITED, Kind.INTERNAL})
 MEMBERS = frozenset({"tenant", "field", "subject", "row", "value", "sealed", "index", "version"})
 
 
@@ -75,65 +74,47 @@ def searching(purpose: str) -> Verb:
 
 def run(session: Session, verb: Verb) -> None:
     """Answer every line of standard input; raises typer.Exit(8) at the end where some were bad."""
-    numbered = enumerate(iter(lambda: sys.stdin.buffer.readline(MAX_LINE_BYTES), b""), 1)
     bad = 0
     with session.client() as client:
         tenant = client.call("actors.whoami")["tenant"]
-        while batch := list(islice(numbered, BATCH)):
-            for answer in _batch(client, verb, tenant, batch):
+        for batch in batches(read(sys.stdin.buffer), BATCH):
+            for line, answer in answered(partial(_ask, client, verb), [_checked(line, verb, tenant) for line in batch]):
                 bad += "problem" in answer
-                print(json.dumps(answer, ensure_ascii=False))
+                print(json.dumps(_told(verb, tenant, line, answer), ensure_ascii=False))
     if bad:
         sys.stdout.flush()
         raise typer.Exit(PARTIAL)
 
 
-def _batch(client: Client, verb: Verb, tenant: str, batch: Iterable[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
-    read = [(number, _line(raw, verb.given, tenant)) for number, raw in batch if raw.strip()]
-    good = [line for _, line in read if not isinstance(line, GuardError)]
-    results = iter(_ask(client, verb, good))
-    for number, line in read:
-        if isinstance(line, GuardError):
-            yield {"line": number, "problem": _problem(line)}
-            continue
-        result = next(results)
-        kept = {name: line[name] for name in ("tenant", "field", "subject", "row") if name in line}
-        if "problem" in result:
-            yield {"line": number} | kept | {"problem": result["problem"]}
-        else:
-            yield {"tenant": tenant} | kept | verb.answer(result)
+def _told(verb: Verb, tenant: str, line: Line, answer: Item) -> Item:
+    if line.error is not None:  # whatever stands in it may stand in the wrong place
+        return answer
+    kept = {name: line.item[name] for name in ("tenant", "field", "subject", "row") if name in line.item}
+    if "problem" in answer:
+        return {"line": line.number} | kept | {"problem": answer["problem"]}
+    return {"tenant": tenant} | kept | verb.answer(answer)
 
 
-def _ask(client: Client, verb: Verb, lines: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A result for each line; a refusal of the whole batch is looked for line by line."""
-    if not lines:
-        return []
-    try:
-        items = [verb.item(line) for line in lines]
-        results: list[dict[str, Any]] = client.call(verb.operation, items=items, **verb.common)["results"]
-    except GuardError as error:
-        if error.kind in STOPS:
-            raise
-        if len(lines) == 1:
-            return [{"problem": _problem(error)}]
-        return [result for line in lines for result in _ask(client, verb, [line])]
+def _ask(client: Client, verb: Verb, lines: Sequence[Line]) -> list[Item]:
+    items = [verb.item(line.item) for line in lines]
+    results: list[Item] = client.call(verb.operation, items=items, **verb.common)["results"]
     return results
 
 
-def _line(raw: bytes, given: str, tenant: str) -> Mapping[str, Any] | GuardError:
-    try:
-        line = json.loads(raw)
-    except ValueError:  # UnicodeDecodeError is one
-        return InvalidInput("Expected one JSON object in a line of UTF-8, got something else; write it anew.")
-    if not isinstance(line, dict) or not line.keys() <= MEMBERS or not {"field", given} <= line.keys():
-        return InvalidInput(
-            f"Expected an object with field and {given}, and beside them only {', '.join(sorted(MEMBERS))}; correct it."
-        )
-    if not all(type(value) is (int if name == "version" else str) for name, value in line.items()):
-        return InvalidInput("Expected text in every member, and a number in version, got another type; correct it.")
-    if line.get("tenant", tenant) != tenant:
-        return InvalidInput("Expected your token's own tenant, got another; use a token of that tenant.")
-    return line
+def _checked(line: Line, verb: Verb, tenant: str) -> Line:
+    wrong = "" if line.error else _wrong(line.item, verb.given, tenant)
+    return replace(line, error=InvalidInput(wrong)) if wrong else line
+
+
+def _wrong(item: Item, given: str, tenant: str) -> str:
+    if not item.keys() <= MEMBERS or not {"field", given} <= item.keys():
+        names = ", ".join(sorted(MEMBERS))
+        return f"Expected an object with field and {given}, and beside them only {names}; correct it."
+    if not all(type(value) is (int if name == "version" else str) for name, value in item.items()):
+        return "Expected text in every member, and a number in version, got another type; correct it."
+    if item.get("tenant", tenant) != tenant:
+        return "Expected your token's own tenant, got another; use a token of that tenant."
+    return ""
 
 
 def _bound(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +129,3 @@ def _sealed(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": base64.b64decode(result["plaintext"]).decode("utf-8", "backslashreplace")}
-
-
-def _problem(error: GuardError) -> dict[str, str]:
-    return {"code": error.code, "title": error.title, "detail": error.detail}

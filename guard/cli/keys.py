@@ -149,7 +149,7 @@ def reencrypt(
     raise typer.Exit(PARTIAL if view["failed"] else 0)
 
 
-@verb(group, "jobs", columns=("job", "state", "changed", "failed", "total"))
+@verb(group, "jobs", columns=("job", "state", "changed", "failed", "total", "detail"))
 def jobs(session: Session) -> Any:
     """List re-encryption jobs.
 
@@ -192,7 +192,7 @@ def follow(session: Session, job: str) -> dict[str, Any]:
         bar = progress.add_task("re-encrypting", total=None)
         while True:
             view = session.call("reencryptions.read", job=job)
-            what = f"{view['state']}, pass {view['passes']}, {view['changed']} changed"
+            what = f"{view['state']}, pass {view['passes']}, {view['changed']} changed. {view['detail']}".strip(". ")
             progress.update(bar, total=view["total"] or None, completed=view["examined"], description=what)
             if view["state"] not in {"planned", "running", "verifying"}:
                 return view

@@ -21,10 +21,12 @@ from guard.cli import (
     demo,
     fields,
     fields_ingest,
+    fields_seal_column,
     fields_search,
     files,
     indexes,
     keys,
+    keys_rewrap,
     keys_transfer,
     leases,
     logs,
@@ -50,6 +52,8 @@ demo.register(app)
 verify.register(app)
 audit_files.register(audit.group)
 fields_ingest.register(fields.group)
+fields_seal_column.register(fields.group)
+keys_rewrap.register(keys.group)
 keys_transfer.register(keys.group)
 fields_search.register(fields.group)
 witness.register(app)

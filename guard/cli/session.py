@@ -106,7 +106,8 @@ class Session:
         """Say what is wrong and end with the exit status of its kind."""
         if self.output is Output.TABLE:
             self.say(inert(f"guard: {error.detail}" + (f" {error.hint}" if error.hint else "") + f" [{error.code}]"))
-            for item in _details(error):
+            told = _details(error)
+            for item in told if len(told) > 1 or not _said(error) else ():
                 self.say(inert(f"  {item}"))
         else:
             members = {"code": error.code, "title": error.title, "detail": error.detail, "hint": error.hint}
@@ -202,6 +203,13 @@ def _time(value_us: int) -> str:
     if value_us >= 1 << 61:
         return "for good"
     return datetime.fromtimestamp(value_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _said(error: GuardError) -> bool:
+    """Whether the sentence has named the first of the errors already."""
+    found = error.extra.get("errors")
+    first = found[0] if isinstance(found, list) and found else None
+    return isinstance(first, Mapping) and f"{first.get('pointer')}: {first.get('message')}" in error.detail
 
 
 def _details(error: GuardError) -> list[str]:

@@ -94,6 +94,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "keys.list": ("GET", "/api/v1/keys"),
     "keys.read": ("GET", "/api/v1/keys/{key}"),
     "keys.restore": ("POST", "/api/v1/keys/{key}/versions/{version}/restore"),
+    "keys.rewrap": ("POST", "/api/v1/keys/rewrap"),
     "keys.retire": ("POST", "/api/v1/keys/{key}/versions/{version}/retire"),
     "keys.rotate": ("POST", "/api/v1/keys/{key}/rotate"),
     "keys.versions": ("GET", "/api/v1/keys/{key}/versions"),

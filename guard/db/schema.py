@@ -146,6 +146,7 @@ reencryptions = _table(
     _text("created_by"),
     _int("created_us"),
     _int("changed_us"),
+    _int("in_clear", null=True),
 )
 
 # access

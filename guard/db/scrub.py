@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 BLOCK_BYTES = 1 << 20
@@ -68,6 +69,26 @@ def compact(path: Path) -> bool:
         except sqlite3.OperationalError:
             return False
     return empty_wal(path)
+
+
+def clear(stores: Sequence[Path], marks: Sequence[bytes]) -> tuple[bool, int]:
+    """Empty the write-ahead logs of *stores* and, where a mark is left in the first of them, write that anew.
+
+    Gives whether all logs could be emptied, and how often a mark is left. A large store is not written anew under load.
+    """
+    main = stores[0]
+    busy = [one for one in stores if not empty_wal(one)]
+    left = found(main, marks)
+    if left and compactable(main):
+        busy += [] if compact(main) else [main]
+        left = found(main, marks)
+    return not busy, left
+
+
+def found(path: Path, marks: Sequence[bytes]) -> int:
+    """How often any of *marks* stands in a store or its write-ahead log."""
+    by_length = groupby(sorted(set(marks), key=len), key=len)
+    return sum(sum(count(path, list(group))) for _, group in by_length)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -89,3 +89,21 @@ def exceeded_budget(ctx: Context, request: wire.ExceededBudget) -> Nothing:
     ctx.call("incidents.open", incident, Actor("system:runbook", ctx.tenant, "system"))
     ctx.after_commit(lambda: budgets.told(place, request.window))
     return Nothing()
+
+
+@operation(
+    "budgets.store",
+    None,
+    takes=Nothing,
+    gives=Nothing,
+    effect=Effect.WRITE,
+    resource="budgets/all",
+    exempt="it stores counts of look-ups, each of which has a record of its own",
+)
+def store_budgets(ctx: Context, request: Nothing) -> Nothing:
+    """Store what principals used in look-ups that their own transaction refused."""
+    del request
+    budgets = ctx.part(Budgets)
+    for place in budgets.unsaved():
+        budgets.save(ctx.tx, place, ctx.now_us)
+    return Nothing()

@@ -1,8 +1,9 @@
 """The budgets of search in memory: who used what, and what is to be told of those who wanted more.
 
 Law: what is in memory is never less than what is stored, and every answered look-up is stored in the transaction of
-its record. So a restart gives nothing back; a kill loses only look-ups whose answer never left. Memory holds a bounded
-number of principals: the coldest that is stored goes, and is read again when it comes back.
+its record, or within a second where that refused it. So a restart gives nothing back; a kill loses look-ups whose
+answer never left, and refused ones of the last second. Memory holds a bounded number of principals: the coldest that is
+stored goes, and is read again when it comes back.
 """
 
 import threading
@@ -12,7 +13,7 @@ from copy import copy
 from itertools import islice
 from typing import Any
 
-from guard.catalogue import Context
+from guard.catalogue import PLATFORM, Context
 from guard.db.engine import Store, Tx
 from guard.errors import SearchBudgetExceeded, SearchFrozen
 from guard.vault import budget, budget_store
@@ -21,6 +22,7 @@ from guard.vault.budget_store import Place
 
 MAX_HELD = 20_000  # some 400 bytes each
 MAX_TOLD = 1024
+MAX_SAVED = 256  # in one transaction
 SCAN = 64  # cold ones looked at when there is no room
 STORING = ":store"  # what a service stores is counted apart from what it looks up
 
@@ -66,11 +68,12 @@ class Budgets:
         self._tell(place, refused, spent)
         return refused
 
-    def save(self, tx: Tx, place: Place, now_us: int) -> None:
-        """Store what a principal used, in this transaction."""
+    def save(self, tx: Tx, place: Place, now_us: int, *, sure: bool = True) -> None:
+        """Store what a principal used, in this transaction; not *sure* where that may still be undone."""
         with self._lock:
             spent = copy(self._held.get(place))
-            self._unsaved.discard(place)
+            if sure:
+                self._unsaved.discard(place)
         if spent is not None:
             budget_store.save(tx, place, spent, now_us)
 
@@ -88,6 +91,19 @@ class Budgets:
         """`budgets.exceeded`, for each principal that wanted more and was not told of in this window."""
         with self._lock:
             return [(place[0], dict(facts)) for (place, _), facts in self._untold.items()]
+
+    def unsaved(self) -> list[Place]:
+        """Some of those whose count is not stored yet: their look-up is under way, or it was refused."""
+        with self._lock:
+            return list(islice(self._unsaved, MAX_SAVED))
+
+    def store_due(self, _now_us: int) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        """`budgets.store`, where anything is not stored.
+
+        A look-up that is refused in its own transaction, as a claim of a value that is taken, answers all the same;
+        what it used is undone with that transaction, and would be given back by a kill.
+        """
+        return [(PLATFORM, {})] if self._unsaved else []
 
     def told(self, place: Place, window: str) -> None:
         """It is on record."""
@@ -134,7 +150,10 @@ def spend(ctx: Context, name: str, limits: Budget, cost: int = 1, *, storing: bo
             "privacy officer looks at the incident and lifts it with guard budgets thaw."
         )
     now_us = ctx.now_us
-    ctx.at_outcome(lambda tx: budgets.save(tx, place, now_us))
+    if ctx.transaction is not None:  # only a claim is charged in one, which writes and has no outcome of its own
+        budgets.save(ctx.transaction, place, now_us, sure=False)
+    else:
+        ctx.at_outcome(lambda tx: budgets.save(tx, place, now_us))
 
 
 def _refuse(refused: Refusal, name: str, cost: int, now_us: int) -> None:

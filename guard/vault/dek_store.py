@@ -68,6 +68,16 @@ _BY_ID = select(*_COLUMNS).where(
     subject_deks.c.tenant == bindparam("tenant"), subject_deks.c.dek_id == bindparam("dek_id")
 )
 
+_OF_BUCKET = (
+    select(*_COLUMNS)
+    .where(
+        subject_deks.c.tenant == bindparam("tenant"),
+        subject_deks.c.dek_id.between(bindparam("first"), bindparam("last")),
+        subject_deks.c.bucket_version < bindparam("below"),
+    )
+    .limit(bindparam("most"))
+)
+
 
 def by_ref(tx: Tx, subject_ref: bytes) -> DekRow | None:
     """The key of a person."""
@@ -109,10 +119,8 @@ def destroy(tx: Tx, tenant: str, dek_id: bytes) -> bool:
 def of_bucket(tx: Tx, tenant: str, bucket: int, below: int, limit: int) -> list[DekRow]:
     """Keys of a bucket that are wrapped under a version older than *below*."""
     first, last = bounds_of(bucket)
-    here = (subject_deks.c.tenant == tenant) & subject_deks.c.dek_id.between(first, last)
-    here &= subject_deks.c.bucket_version < below
-    rows = tx.execute(select(*_COLUMNS).where(here).limit(limit))
-    return [DekRow(*row) for row in rows]
+    here = {"tenant": tenant, "first": first, "last": last, "below": below, "most": limit}
+    return [DekRow(*row) for row in tx.execute(_OF_BUCKET, here)]
 
 
 def rewrap(tx: Tx, row: DekRow, wrapped: bytes, version: int) -> None:
@@ -162,6 +170,12 @@ def unrotated(tx: Tx, limit: int) -> list[ForgetRow]:
     """Requests whose key is destroyed and whose bucket key may still be in use."""
     here = (subject_forgets.c.stage == Stage.DESTROYED.value) & subject_forgets.c.rotated_us.is_(None)
     return _forgets(tx, here, limit)
+
+
+def ended(tx: Tx) -> bool:
+    """Whether a person's id was ever taken out of a request."""
+    wanted = select(subject_forgets.c.id).where(subject_forgets.c.subject.is_(None))
+    return tx.execute(wanted.limit(1)).first() is not None
 
 
 def _forgets(tx: Tx, here: object, limit: int) -> list[ForgetRow]:

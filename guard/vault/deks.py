@@ -201,14 +201,23 @@ class Subjects:
         secret = unwrap(self._hierarchy.open_kek(kek).expose(), _bucket_place(kek, row), row.wrapped)
         return Secret(secret, f"bucket {row.bucket} version {row.version}")
 
+    def opens(self, tx: Tx, row: BucketRow) -> bool:
+        """Whether a bucket's key opens: the database may have been put back to before its KEK was made."""
+        try:
+            self.open_bucket(tx, row)
+        except (DoesNotOpen, StoreDamaged):
+            return False
+        return True
+
     def new_bucket(self, tx: Tx, tenant: str, bucket: int, version: int, now_us: int) -> BucketRow:
         """A version of a bucket's key, not stored yet."""
-        return self._new_buckets(tx, tenant, [bucket], version, now_us)[0]
+        return self.new_buckets(tx, tenant, [(bucket, version)], now_us)[0]
 
-    def _new_buckets(self, tx: Tx, tenant: str, buckets: Iterable[int], version: int, now_us: int) -> list[BucketRow]:
+    def new_buckets(self, tx: Tx, tenant: str, wanted: Iterable[tuple[int, int]], now_us: int) -> list[BucketRow]:
+        """Versions of buckets' keys, (bucket, version) each, under the newest KEK; not stored yet."""
         kek = self._kek(tx, tenant)
         parent, made = self._hierarchy.open_kek(kek).expose(), []
-        for bucket in buckets:
+        for bucket, version in wanted:
             key_id, key = self._random(KEY_ID_BYTES), self._random(WRAPPING_KEY_BYTES)
             bare = BucketRow(tenant, bucket, version, key_id, kek.version, None, "current", now_us)
             wrapped = wrap(parent, _bucket_place(kek, bare), key)
@@ -219,7 +228,7 @@ class Subjects:
         number = bucket_of(dek.dek_id)
         try:
             bucket, secret = self._bucket(tx, dek.tenant, number)
-        except DoesNotOpen:  # the database was put back, and the tenant made a second time under another KEK
+        except (DoesNotOpen, StoreDamaged):  # the database was put back, to before its KEK or its tenant was made
             old = self.keys.find(dek.tenant, number)
             fresh = self.new_bucket(tx, dek.tenant, number, old.version + 1 if old else 1, now_us)
             dek_store.saw_generation(tx, self.keys.add([fresh]))
@@ -230,7 +239,8 @@ class Subjects:
     def _furnish(self, tx: Tx, tenant: str, now_us: int) -> None:
         """See that a tenant has buckets: all in one commit, or the first 4096 persons would each wait for one."""
         if (tenant, 0, None) not in self._buckets and not self.keys.has_tenant(tenant):
-            dek_store.saw_generation(tx, self.keys.add(self._new_buckets(tx, tenant, range(BUCKETS), 1, now_us)))
+            wanted = [(bucket, 1) for bucket in range(BUCKETS)]
+            dek_store.saw_generation(tx, self.keys.add(self.new_buckets(tx, tenant, wanted, now_us)))
 
     def _bucket(self, tx: Tx, tenant: str, bucket: int, version: int | None = None) -> tuple[BucketRow, Secret]:
         """A version of a bucket's key, or the one that wraps; kept open until any bucket key changes."""

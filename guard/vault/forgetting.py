@@ -15,6 +15,8 @@ from guard.vault import dek_store
 from guard.vault.dek_store import ForgetRow
 from guard.vault.deks import Subjects
 from guard.vault.key_store import KeyStore
+from guard.vault.remains import Remains
+from guard.vault.rewraps import Rewraps
 from guard.vault.shred import LedgerEntry, Stage, Terms, bucket_of, check_chain, unrecoverable_us
 from guard.vault.unsealing import Hierarchy, Random
 
@@ -44,9 +46,11 @@ class Signer(Protocol):
 class Forgetting:
     """What the operations on forgetting work on."""
 
-    def __init__(self, subjects: Subjects, terms: Terms, read: Read) -> None:
+    def __init__(self, subjects: Subjects, terms: Terms, read: Read, remains: Remains) -> None:
         self.subjects = subjects
         self.terms = terms
+        self.remains = remains
+        self.rewraps = Rewraps(read, subjects.keys, terms.main_us)
         self.replayed: list[str] = []
         self._read = read
         self._look_us = self._buckets_us = self._ledger_us = 0
@@ -88,8 +92,10 @@ class Forgetting:
             return []
         keys = self.subjects.keys
         places = set(keys.dirty(now_us - self.terms.cycle_us, MAX_DUE))
-        places |= {(row.tenant, row.bucket) for row in keys.in_state("retiring", now_us, MAX_DUE)}
-        places |= {(row.tenant, row.bucket) for row in keys.in_state("retired", now_us - self.terms.main_us, MAX_DUE)}
+        # A rewrap turns all buckets of a tenant itself: a record each thousand keys, and not each bucket.
+        own = [*keys.in_state("retiring", now_us, MAX_DUE)]
+        own += keys.in_state("retired", now_us - self.terms.main_us, MAX_DUE)
+        places |= {(row.tenant, row.bucket) for row in own if not self.rewraps.going(row.tenant)}
         if not places:
             self._buckets_us = now_us + LOOK_US
         return [(tenant, {"bucket": bucket}) for tenant, bucket in sorted(places)]
@@ -116,11 +122,14 @@ def open_forgetting(
     keys = KeyStore(settings.key_store)
     index_key = bytes(hierarchy.system_secret(tx, INDEX_KEY, 32, at_us).expose())
     days = (settings.forget_days, settings.backup_hours, settings.database_backup_days, settings.key_backup_days)
-    made = Forgetting(Subjects(hierarchy, keys, index_key, random), Terms.of(*days), read)
+    remains = Remains(unsure=dek_store.ended(tx))
+    made = Forgetting(Subjects(hierarchy, keys, index_key, random), Terms.of(*days), read, remains)
     with ExitStack() as undo:
         undo.callback(keys.close)
         check_key_store(tx, keys, random)
         made.replayed = replay(tx, made)
+        if made.replayed:
+            remains.left()
         undo.pop_all()  # from here on whoever asked closes it
     return made
 

@@ -48,7 +48,7 @@ def new_row(ctx: Context, name: str, imported: Imported) -> ImportedRow:
         key_id=key_id,
         format=imported.format.value,
         kek_version=kek.version,
-        wrapped=wrap(secret.expose(), _place(kek, key_id), key),
+        wrapped=wrap(secret.expose(), place_of(kek, key_id), key),
         body=CBL256.seal(key, _context(ctx.tenant, name, key_id), imported.encode()),
         asked_by=ctx.actor.subject,
         asked_us=ctx.now_us,
@@ -155,12 +155,13 @@ def fresh(asked_us: int, now_us: int, days: int = REQUEST_DAYS) -> bool:
 def _key(ctx: Context, row: ImportedRow) -> Secret:
     found = [one for one in store.list_keks(ctx.tx, row.tenant) if one.version == row.kek_version]
     kek = ctx.part(Vault).hierarchy.open_kek(found[0])
-    raw = unwrap(kek.expose(), _place(found[0], row.key_id), row.wrapped)
+    raw = unwrap(kek.expose(), place_of(found[0], row.key_id), row.wrapped)
     kek.wipe()
     return Secret(raw, f"key of the imported {row.name}")
 
 
-def _place(kek: KekRow, key_id: bytes) -> Place:
+def place_of(kek: KekRow, key_id: bytes) -> Place:
+    """Where the wrap of an imported key belongs."""
     return Place(kek.tenant, PURPOSE, kek.key_id, kek.version, key_id, 1)
 
 

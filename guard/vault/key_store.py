@@ -7,13 +7,13 @@ transaction spans both. A bucket has one version that wraps (`current`); the one
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, exc, func, insert, select, update
+from sqlalchemy import Update, bindparam, exc, func, insert, select, update
 
 from guard.db.engine import Store, Tx
 from guard.db.key_schema import bucket_keks, key_meta, key_metadata, shred_ledger
@@ -26,6 +26,30 @@ PAGE = 1000  # ledger entries read at a time
 
 
 _SHREDDED = select(shred_ledger.c.entry).where(shred_ledger.c.dek_id == bindparam("dek_id"))
+
+
+# Built once: a rewrap turns 4096 buckets at once, and building a statement takes longer than running it.
+_BUCKET = (bucket_keks.c.tenant == bindparam("t")) & (bucket_keks.c.bucket == bindparam("b"))
+_VERSION = _BUCKET & (bucket_keks.c.version == bindparam("v"))
+_RETIRING = (
+    update(bucket_keks)
+    .where(_BUCKET, bucket_keks.c.state == "current")
+    .values(state="retiring", changed_us=bindparam("us"))
+)
+_RETIRED = (
+    update(bucket_keks)
+    .where(_VERSION, bucket_keks.c.state == "retiring")
+    .values(state="retired", changed_us=bindparam("us"))
+)
+_OVERWRITTEN = update(bucket_keks).where(_VERSION, bucket_keks.c.state == "retired").values(wrapped=bindparam("w"))
+_DESTROYED = (
+    update(bucket_keks)
+    .where(_VERSION, bucket_keks.c.state == "retired")
+    .values(wrapped=None, state="destroyed", changed_us=bindparam("us"))
+)
+_CURRENT = select(bucket_keks.c.bucket, bucket_keks.c.version).where(
+    bucket_keks.c.tenant == bindparam("t"), bucket_keks.c.state == "current"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +114,9 @@ class KeyStore:
         """Add current versions; those before them retire from then on. The generation that this makes."""
         self.changes += 1
         with self._write() as tx:
-            for row in rows:
-                here = (bucket_keks.c.tenant == row.tenant) & (bucket_keks.c.bucket == row.bucket)
-                if row.version > 1:
-                    retiring = {"state": "retiring", "changed_us": row.changed_us}
-                    tx.execute(update(bucket_keks).where(here, bucket_keks.c.state == "current").values(**retiring))
+            before = [{"t": row.tenant, "b": row.bucket, "us": row.changed_us} for row in rows if row.version > 1]
+            if before:
+                tx.execute(_RETIRING, before)
             names = BucketRow.__slots__
             tx.execute(insert(bucket_keks), [{name: getattr(row, name) for name in names} for row in rows])
             generation = int(_value(tx, "generation") or 0) + 1
@@ -122,6 +144,54 @@ class KeyStore:
         with self._store.read() as tx:
             rows = tx.execute(select(bucket_keks).where(here).order_by(bucket_keks.c.changed_us).limit(limit))
             return [BucketRow(**row) for row in rows.mappings()]
+
+    def under_older(self, tenant: str, kek_version: int, limit: int) -> list[BucketRow]:
+        """Current versions of a tenant's buckets that another KEK than this one wraps."""
+        here = (bucket_keks.c.tenant == tenant) & (bucket_keks.c.state == "current")
+        here &= bucket_keks.c.kek_version != kek_version
+        with self._store.read() as tx:
+            rows = tx.execute(select(bucket_keks).where(here).order_by(bucket_keks.c.bucket).limit(limit))
+            return [BucketRow(**row) for row in rows.mappings()]
+
+    def count_by_kek(self, tenant: str) -> list[tuple[str, int, int]]:
+        """(state, version of the KEK, count) of a tenant's bucket keys that can still be opened."""
+        state, kek, count = bucket_keks.c.state, bucket_keks.c.kek_version, func.count()
+        here = (bucket_keks.c.tenant == tenant) & bucket_keks.c.wrapped.is_not(None)
+        with self._store.read() as tx:
+            return [
+                (row[0], row[1], row[2])
+                for row in tx.execute(select(state, kek, count).where(here).group_by(state, kek))
+            ]
+
+    def current_versions(self, tenant: str) -> dict[int, int]:
+        """The version that wraps, by bucket."""
+        with self._store.read() as tx:
+            return {row[0]: row[1] for row in tx.execute(_CURRENT, {"t": tenant})}
+
+    def of_tenant(self, tenant: str, state: str, before_us: int, limit: int) -> list[BucketRow]:
+        """Versions of a tenant's buckets that came into a state before then, by bucket."""
+        here = (bucket_keks.c.tenant == tenant) & (bucket_keks.c.state == state)
+        here &= bucket_keks.c.changed_us <= before_us
+        with self._store.read() as tx:
+            rows = tx.execute(select(bucket_keks).where(here).order_by(bucket_keks.c.bucket).limit(limit))
+            return [BucketRow(**row) for row in rows.mappings()]
+
+    def retire_all(self, rows: Sequence[BucketRow], now_us: int) -> None:
+        """As `retire`, for many at once: one commit."""
+        self._move_all(_RETIRED, rows, {"us": now_us})
+
+    def destroy_all(self, rows: Sequence[BucketRow], now_us: int) -> None:
+        """As `destroy`, for many at once: two commits."""
+        self._move_all(_OVERWRITTEN, rows, {"w": bytes(KEY_BYTES)})
+        self._move_all(_DESTROYED, rows, {"us": now_us})
+
+    def _move_all(self, change: Update, rows: Sequence[BucketRow], values: Mapping[str, object]) -> None:
+        if not rows:
+            return
+        self.changes += 1
+        with self._write() as tx:
+            tx.execute(change, [{"t": row.tenant, "b": row.bucket, "v": row.version, **values} for row in rows])
+        self.changes += 1  # see _move
 
     def retire(self, row: BucketRow, now_us: int) -> None:
         """No row of the main database is under this version any more."""

@@ -11,7 +11,7 @@ from guard.settings import Source
 from guard.vault import store
 from guard.vault.policy import Bind, FieldPolicy
 from guard.vault.queue import SECOND_US, pause_us
-from guard.vault.resealing import Column, advance, look_back
+from guard.vault.resealing import Column, advance, look_back, waits
 from guard.vault.source_store import Sources
 from guard.vault.vault import Vault
 from guard.wire import vault as wire
@@ -27,15 +27,15 @@ UNFINISHED = {*store.TURNING, "paused"}
     gives=wire.ReencryptionView,
     effect=Effect.WRITE,
     resource="reencryptions/{source}",
-    audit=("source", "field", "rows_per_second", "dry_run", "priority"),
+    audit=("source", "field", "rows_per_second", "dry_run", "priority", "in_clear"),
     example={"source": "customers", "field": "customers.email"},
 )
 def create_reencryption(ctx: Context, request: wire.CreateReencryption) -> wire.ReencryptionView:
-    """Start a resumable job that seals a column anew under the newest key version."""
+    """Start a resumable job that seals a column anew under the newest key version, or what stands there in clear."""
     source, _policy = _column_of(ctx, request.source, request.field)
     for known in store.list_jobs(ctx.tx, ctx.tenant):
         if known.state in UNFINISHED and (known.source, known.field) == (source.name, request.field):
-            if request.priority <= known.priority or known.dry_run:
+            if request.priority <= known.priority or known.dry_run or request.in_clear != known.in_clear:
                 raise AlreadyExists(f"Job {known.job} works on this column already; wait for it, resume or cancel it.")
             return _stored(ctx, known.model_copy(update={"priority": request.priority, "changed_us": ctx.now_us}))
     view = wire.ReencryptionView(
@@ -51,6 +51,7 @@ def create_reencryption(ctx: Context, request: wire.CreateReencryption) -> wire.
         priority=request.priority,
         rows_per_second=request.rows_per_second,
         dry_run=request.dry_run,
+        in_clear=request.in_clear,
         passes=1,
         detail="",
         created_by=ctx.actor.subject,
@@ -153,11 +154,14 @@ def step_reencryption(ctx: Context, request: wire.StepReencryption) -> wire.Reen
     if job.state not in store.TURNING:
         jobs.drop(job.job)
         return job
-    view, rows = job, 0
+    view, rows, rest_us = job, 0, 0
     try:
         source, policy = _column_of(ctx, job.source, job.field)
-        column = Column(ctx, source, policy, job.dry_run)
+        column = Column(ctx, source, policy, job.dry_run, job.in_clear)
         for _ in range(request.batches):
+            if why := waits(column):
+                view, rest_us = view.model_copy(update={"detail": why}), POSTPONE_US
+                break
             if view.state == "verifying":
                 view = look_back(column, view)
             elif view.state in store.TURNING:
@@ -171,7 +175,7 @@ def step_reencryption(ctx: Context, request: wire.StepReencryption) -> wire.Reen
     view = view.model_copy(update={"changed_us": ctx.now_us})
     ctx.note(rows=rows, changed=view.changed - job.changed, failed=view.failed, passes=view.passes, state=view.state)
     ctx.at_outcome(lambda tx: _keep(ctx, tx, view, kept))
-    jobs.postpone(job.job, ctx.now_us + pause_us(rows, job.rows_per_second))
+    jobs.postpone(job.job, ctx.now_us + max(rest_us, pause_us(rows, job.rows_per_second)))
     return view
 
 
@@ -218,8 +222,20 @@ def _column_of(ctx: Context, source_name: str, field: str) -> tuple[Source, Fiel
     policy = ctx.part(Vault).policy(field)
     if field not in source.columns.values():
         raise InvalidRequest(f"Expected a field that source {source.name} declares, got {field}; declare its column.")
-    if Bind.SUBJECT in policy.bind:
-        raise InvalidRequest(f"Field {field} is bound to a subject; re-encrypt it through the API, item by item.")
+    if policy.keyed_by_subject:
+        raise InvalidRequest(
+            f"Field {field} is sealed under the keys of persons, which have no versions. Values from before that come "
+            "under them through guard fields reencrypt, item by item; store what it answers."
+        )
+    if Bind.SUBJECT in policy.bind and not source.subject:
+        raise InvalidRequest(
+            f"Field {field} is bound to a person: name the column that holds the person's id as subject of source "
+            f"{source.name}, or send the values through guard fields reencrypt."
+        )
     if policy.format is not None:
-        raise InvalidRequest(f"Field {field} keeps its format and has no header; re-encrypt it through the API.")
+        column = next(name for name, one in source.columns.items() if one == field)
+        raise InvalidRequest(
+            f"Field {field} keeps its format and has no header: send the rows whose {column}_kv is not the newest "
+            f"version through guard fields reencrypt with that number as version, and store both parts of its answer."
+        )
     return source, policy

@@ -7,24 +7,34 @@ end: what was written behind its cursor under an older version is sealed anew in
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from guard.catalogue import Context
-from guard.errors import DoesNotOpen, InvalidContext, InvalidEnvelope, KeyStateConflict, NotFound, SealUnsound
+from guard.errors import (
+    BodyTooLarge,
+    DoesNotOpen,
+    InvalidContext,
+    InvalidEnvelope,
+    KeyStateConflict,
+    NotFound,
+    SealUnsound,
+)
 from guard.settings import Source
 from guard.vault import batches, suites
 from guard.vault.context import Value
-from guard.vault.envelope import header_of
+from guard.vault.envelope import TEXT_PREFIX, header_of
 from guard.vault.keys import KeyVersion
-from guard.vault.policy import FieldPolicy
+from guard.vault.policy import Bind, FieldPolicy
 from guard.vault.sealing import open_text, seal_text
 from guard.vault.source_store import Cell, Occupied, Opened, Progress, Sources
 from guard.vault.vault import Vault
 from guard.wire.vault import ReencryptionView
 
 MAX_PASSES = 8  # a writer that still seals under an old version after so many holds an old keyring
-UNREADABLE = (DoesNotOpen, InvalidEnvelope, InvalidContext, NotFound, KeyStateConflict, Occupied)
+UNREADABLE = (DoesNotOpen, InvalidEnvelope, InvalidContext, NotFound, KeyStateConflict, Occupied, BodyTooLarge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,7 @@ class Column:
     source: Source
     policy: FieldPolicy
     dry_run: bool
+    in_clear: bool = False
 
     @property
     def name(self) -> str:
@@ -80,17 +91,23 @@ def advance(column: Column, view: ReencryptionView, kept: str, rows: int) -> tup
 def look_back(column: Column, view: ReencryptionView) -> ReencryptionView:
     """Count what older versions still seal in the column: the job is done, has failed, or makes another pass."""
     with column.ctx.part(Sources).open(column.source) as opened:
-        behind = _behind(column, opened.headers(column.name))
+        heads = opened.headers(column.name)
+        behind = _behind(column, heads) + (_in_clear(heads) if column.in_clear else 0)
         if behind > view.failed and view.passes < MAX_PASSES:
             again = Progress(changed=view.changed)
             opened.checkpoint(view.job, again)
             return view.model_copy(update={"state": "running", "passes": view.passes + 1} | _counts(again))
     if view.failed:
         detail = f"{view.failed} values did not open in their row; they are unchanged."
+        if column.in_clear:
+            detail = f"{view.failed} values could not be sealed and are unchanged; {_in_clear(heads)} stand in clear."
+    elif behind and column.in_clear:
+        detail = f"{behind} values were written in clear or old meanwhile, pass after pass; let writers seal first."
     elif behind:
         detail = f"{behind} values were sealed under an older version meanwhile, pass after pass; find who does that."
     else:
-        return view.model_copy(update={"state": "done", "detail": ""})
+        detail = "No value stands in clear any more." if column.in_clear else ""
+        return view.model_copy(update={"state": "done", "detail": detail})
     return view.model_copy(update={"state": "failed", "detail": detail})
 
 
@@ -107,6 +124,30 @@ def _behind(column: Column, heads: list[tuple[str, int]]) -> int:
             continue
         behind += count if (header.key_id, header.key_version) in older else 0
     return behind
+
+
+def _in_clear(heads: list[tuple[str, int]]) -> int:
+    return sum(count for head, count in heads if not _is_sealed(head))
+
+
+def _is_sealed(head: str) -> bool:
+    try:
+        header_of(head)
+    except InvalidEnvelope:
+        return False
+    return True
+
+
+def waits(column: Column) -> str:
+    """Why the job has to wait now: the replicas of the source are too far behind; empty where they are not."""
+    source = column.source
+    if not source.lag:
+        return ""
+    with column.ctx.part(Sources).open(source) as opened:
+        lag = opened.lag_seconds(source.lag)
+    if lag <= source.lag_limit_seconds:
+        return ""
+    return f"Waits: replicas of {source.name} are {lag:.1f} s behind, and {source.lag_limit_seconds} s are allowed."
 
 
 def _batch(column: Column, opened: Opened, before: Progress, cells: list[Cell]) -> Progress:
@@ -126,33 +167,30 @@ def _batch(column: Column, opened: Opened, before: Progress, cells: list[Cell]) 
 
 def _swap(column: Column, opened: Opened, newest: KeyVersion, cell: Cell) -> bool:
     if column.dry_run:
-        return resealed(column, newest, cell, cell.value) is not None
-    return opened.swap(column.name, cell, lambda value: resealed(column, newest, cell, value))
+        return resealed(column, newest, cell) is not None
+    return opened.swap(column.name, cell, lambda read: resealed(column, newest, read))
 
 
-def resealed(column: Column, newest: KeyVersion, cell: Cell, value: str) -> str | None:
-    """*value* under the newest version, opened again and compared; None where it is under that already.
+def resealed(column: Column, newest: KeyVersion, cell: Cell) -> str | None:
+    """A cell's value under the newest version, opened again and compared; None where it is under that already.
 
     Raises:
         SealUnsound: it does not open again to the same bytes.
         DoesNotOpen, InvalidEnvelope, NotFound, KeyStateConflict: the old value does not open.
     """
     policy = column.policy
-    header = header_of(value)
-    if (header.key_id, header.key_version) == (newest.key_id, newest.version):
-        return None
-    old = column.ctx.part(Vault).keyring.find(newest.tenant, header.key_id, header.key_version)
-    if not policy.sealed_by(old.name):
-        raise DoesNotOpen(suites.DOES_NOT_OPEN)
-    context, plaintext = _opened(old, policy, cell, value)
-    fresh = seal_text(
-        newest,
-        context,
-        plaintext,
-        portable=policy.portable,
-        pad_step=policy.pad_step,
-        random=column.ctx.random,
-    )
+    if column.in_clear and not cell.value.startswith(TEXT_PREFIX):
+        context, plaintext = next(contexts(newest.tenant, policy, cell)), cell.value.encode()
+    else:
+        header = header_of(cell.value)
+        if (header.key_id, header.key_version) == (newest.key_id, newest.version):
+            return None
+        old = column.ctx.part(Vault).keyring.find(newest.tenant, header.key_id, header.key_version)
+        if not policy.sealed_by(old.name):
+            raise DoesNotOpen(suites.DOES_NOT_OPEN)
+        context, plaintext = _opened(old, policy, cell)
+    step, random = policy.pad_step, column.ctx.random
+    fresh = seal_text(newest, context, plaintext, portable=policy.portable, pad_step=step, random=random)
     prove(newest, context, plaintext, fresh)
     return fresh
 
@@ -179,16 +217,31 @@ def unsound() -> SealUnsound:
     )
 
 
-def _opened(old: KeyVersion, policy: FieldPolicy, cell: Cell, value: str) -> tuple[dict[str, Value], bytes]:
-    """A value and the context that it opens in: callers name a row by its text, or by its number."""
-    context = batches.shared(old.tenant, policy) | ({"row": cell.row} if policy.bind else {})
-    try:
-        return context, open_text(old, context, value, compromised_granted=True)
-    except DoesNotOpen:
-        if not policy.bind or type(cell.key) is not int:
-            raise
-        context["row"] = cell.key
-        return context, open_text(old, context, value, compromised_granted=True)
+def _opened(old: KeyVersion, policy: FieldPolicy, cell: Cell) -> tuple[dict[str, Value], bytes]:
+    """A value and the context that it opens in."""
+    for context in contexts(old.tenant, policy, cell):
+        try:
+            return context, open_text(old, context, cell.value, compromised_granted=True)
+        except DoesNotOpen:
+            continue
+    raise DoesNotOpen(suites.DOES_NOT_OPEN)
+
+
+def contexts(tenant: str, policy: FieldPolicy, cell: Cell) -> Iterator[dict[str, Value]]:
+    """The contexts that a cell's value may be sealed in: callers name a row or a person by text, or by number.
+
+    The first is the one for new values. None where the value is bound to a person and the row names nobody.
+    """
+    known = {Bind.ROW: cell.key, Bind.SUBJECT: cell.subject}
+    bound = [one for one in known if one in policy.bind]
+    if any(known[one] is None for one in bound):
+        raise InvalidContext("Expected the id of a person in the row, got none; the value is bound to one.")
+    for forms in product(*[_forms(known[one]) for one in bound]):
+        yield batches.shared(tenant, policy) | dict(zip((one.value for one in bound), forms, strict=True))
+
+
+def _forms(found: object) -> list[Value]:
+    return [str(found), found] if type(found) is int else [str(found)]
 
 
 def _progress(kept: str) -> Progress:

@@ -175,7 +175,7 @@ def _write(read: _Reader, policy: FieldPolicy, cells: list[Cell]) -> tuple[int, 
     written = failed = 0
     column = read.column(policy.name)
     for cell in cells:
-        if not read.opened.swap(column, cell, lambda value: value):  # held at what is read next, until the commit
+        if not read.opened.swap(column, cell, lambda read: read.value):  # held at what is read next, until the commit
             continue
         values = dict(read.rows([cell.row])).get(cell.row)
         if values is None:

@@ -23,7 +23,9 @@ from sqlalchemy import (
     exc,
     func,
     inspect,
+    null,
     select,
+    text,
     update,
 )
 from sqlalchemy import column as column_clause
@@ -39,11 +41,12 @@ MAX_RETRIES = 3  # a row that changes under us this often is being written all t
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One value: primary key, as text too for the context, and what stands in the column."""
+    """One value: primary key, as text too for the context, what stands in the column, and whom the row is about."""
 
     key: object
     row: str
     value: str
+    subject: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +153,16 @@ class Opened:
 
     def __init__(self, connection: Connection, source: Source) -> None:
         self.connection = self._connection = connection
+        self._source = source.name
         metadata = MetaData()
-        names = [source.primary_key, *source.columns]
+        names = list(dict.fromkeys([source.primary_key, *source.columns, *filter(None, [source.subject])]))
         self._present = present = {str(column["name"]) for column in inspect(connection).get_columns(source.table)}
         missing = [name for name in names if name not in present]
         if missing:
             raise InvalidSetting(f"Expected columns {', '.join(missing)} in {source.table} of source {source.name}.")
         self._table = Table(source.table, metadata, *[Column(name) for name in names])
         self._key = self._table.c[source.primary_key]
+        self._subject = self._table.c[source.subject] if source.subject else null()
         self._checkpoints = Table(
             CHECKPOINTS, metadata, Column("job", Text, primary_key=True), Column("progress", Text)
         )
@@ -166,6 +171,20 @@ class Opened:
         """Rows of the table."""
         total: int = self._connection.execute(select(func.count()).select_from(self._table)).scalar_one()
         return total
+
+    def lag_seconds(self, statement: str) -> float:
+        """How far behind the replicas are, as a statement of the operator's tells; nothing (NULL) means not at all.
+
+        Raises:
+            InvalidSetting: it gives no number.
+        """
+        found = self._connection.execute(text(statement)).scalar()
+        try:
+            return float(0 if found is None else found)
+        except (TypeError, ValueError):
+            raise InvalidSetting(
+                f"Expected seconds from the lag statement of source {self._source}, got another value; correct it."
+            ) from None
 
     def headers(self, column: str) -> list[tuple[str, int]]:
         """(first 26 characters, count) of every value of a column that is not null."""
@@ -195,11 +214,12 @@ class Opened:
 
     def cells(self, column: str, cursor: str, limit: int) -> list[Cell]:
         """The next rows after *cursor* in primary-key order."""
-        wanted = select(self._key, self._table.c[column].label("value")).where(self._table.c[column].is_not(None))
+        value = self._table.c[column]
+        wanted = select(self._key, value.label("value"), self._subject.label("subject")).where(value.is_not(None))
         if cursor:
             wanted = wanted.where(self._key > json.loads(cursor))
         rows = self._connection.execute(wanted.order_by(self._key).limit(limit))
-        return [Cell(row[0], str(row[0]), str(row[1])) for row in rows]
+        return [Cell(row[0], str(row[0]), str(row[1]), row[2]) for row in rows]
 
     def count_beginning(self, column: str, heads: Sequence[str]) -> int:
         """How many values of a column begin with one of these 26 characters."""
@@ -217,26 +237,26 @@ class Opened:
         rows = self._connection.execute(wanted.order_by(self._key).limit(limit))
         return [Cell(row[0], str(row[0]), str(row[1])) for row in rows]
 
-    def swap(self, column: str, cell: Cell, sealed: Callable[[str], str | None]) -> bool:
+    def swap(self, column: str, cell: Cell, sealed: Callable[[Cell], str | None]) -> bool:
         """Replace a cell by what *sealed* makes of it, if nobody else writes meanwhile; False where it needed none.
 
-        *sealed* gets the value as read and returns the new one, or None where the value is new already.
+        *sealed* gets the cell as read and returns the new value, or None where the value is new already.
 
         Raises:
             StoreUnavailable: the row changed under us time and again.
         """
-        value = cell.value
         for _ in range(MAX_RETRIES):
-            fresh = sealed(value)
+            fresh = sealed(cell)
             if fresh is None:
                 return False
-            here = (self._key == cell.key) & (self._table.c[column] == value)
+            here = (self._key == cell.key) & (self._table.c[column] == cell.value)
             if self._replaced(here, column, fresh):
                 return True
-            read = self._connection.execute(select(self._table.c[column]).where(self._key == cell.key)).scalar()
-            if read is None:
+            wanted = select(self._table.c[column], self._subject.label("subject")).where(self._key == cell.key)
+            read = self._connection.execute(wanted).first()
+            if read is None or read[0] is None:
                 return False
-            value = str(read)
+            cell = replace(cell, value=str(read[0]), subject=read[1])
         raise StoreUnavailable("A row was written by others at every try; the job goes on later.")
 
     def _replaced(self, here: ColumnElement[bool], column: str, fresh: str) -> bool:

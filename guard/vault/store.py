@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from guard.db.engine import Tx
 from guard.db.schema import index_keys, key_versions, reencryptions, seal_slots, secrets, tenant_keks
@@ -112,8 +112,9 @@ def add_kek(tx: Tx, row: KekRow, now_us: int) -> None:
 
 
 def list_keks(tx: Tx, tenant: str | None = None) -> list[KekRow]:
-    """Tenant KEKs, of one tenant or of all."""
-    wanted = select(tenant_keks)
+    """Tenant KEKs that still have their wrap, of one tenant or of all, oldest first."""
+    wanted = select(tenant_keks).where(func.length(tenant_keks.c.wrapped) > 0)
+    wanted = wanted.order_by(tenant_keks.c.tenant, tenant_keks.c.version)
     if tenant is not None:
         wanted = wanted.where(tenant_keks.c.tenant == tenant)
     return [KekRow(row.tenant, row.version, row.key_id, row.wrapped) for row in tx.execute(wanted)]
@@ -261,6 +262,10 @@ def _jobs(tx: Tx, tenant: str, conditions: Sequence[object]) -> list[Reencryptio
     wanted = select(reencryptions).where(reencryptions.c.tenant == tenant, *conditions)  # type: ignore[arg-type]
     names = set(ReencryptionView.model_fields) - {"job"}
     return [
-        ReencryptionView(job=row["id"], **{name: row[name] for name in names} | {"dry_run": bool(row["dry_run"])})
+        ReencryptionView(
+            job=row["id"],
+            **{name: row[name] for name in names}
+            | {"dry_run": bool(row["dry_run"]), "in_clear": bool(row["in_clear"])},
+        )
         for row in tx.execute(wanted.order_by(reencryptions.c.created_us.desc())).mappings()
     ]

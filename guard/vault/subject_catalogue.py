@@ -1,5 +1,6 @@
 """Every operation on persons and their keys, gathered for the composition root."""
 
+from guard.vault.remains_operations import scrub_stores
 from guard.vault.subject_access import export_subject, report_subject
 from guard.vault.subject_operations import forget_subject, list_receipts, restore_subject, step_forget, tell_replay
 from guard.vault.subject_rotation import rotate_bucket
@@ -11,6 +12,7 @@ __all__ = [
     "report_subject",
     "restore_subject",
     "rotate_bucket",
+    "scrub_stores",
     "step_forget",
     "tell_replay",
 ]

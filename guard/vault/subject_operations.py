@@ -7,6 +7,7 @@ forgetting himself; to end the grace takes two.
 """
 
 from dataclasses import asdict, replace
+from functools import partial
 
 from guard.catalogue import Context, Effect, operation
 from guard.db.engine import Tx
@@ -75,6 +76,7 @@ def restore_subject(ctx: Context, request: wire.RestoreSubject) -> wire.ForgetVi
     row = dek_store.forget_of(ctx.tx, tenant, key.dek_id, Stage.REVOKED)
     if row is None:
         raise Conflict("Expected a person whose key is revoked, but it is live; nothing is to be taken back.")
+    ctx.after_commit(partial(ctx.part(Forgetting).remains.left, request.subject.encode()))
     row = replace(row, stage=Stage.RESTORED.value, subject=None, due_us=None)
     dek_store.write_forget(ctx.tx, row)
     dek_store.set_revoked(ctx.tx, tenant, key.dek_id, None)
@@ -141,6 +143,7 @@ def tell_replay(ctx: Context, request: wire.TellReplay) -> wire.Replayed:
     forgetting = ctx.part(Forgetting)
     keys = forgetting.replayed + replay(ctx.tx, forgetting)
     ctx.after_commit(forgetting.replayed.clear)
+    ctx.after_commit(forgetting.remains.left)
     seq, last = dek_store.known(ctx.tx)[2].seq, dek_store.known(ctx.tx)[2].hash
     ctx.note(keys=len(keys), seq=seq, entry_hash=last)
     return wire.Replayed(keys=len(keys))
@@ -154,6 +157,7 @@ def _destroy(ctx: Context, row: ForgetRow) -> ForgetRow:
     entry = forgetting.subjects.keys.shred(row.tenant, row.dek_id, key.bucket_version, row.id, ctx.now_us)
     dek_store.write_forget(ctx.tx, row)
     replay(ctx.tx, forgetting)  # this entry, and what an earlier transaction wrote to the ledger and failed to apply
+    ctx.after_commit(partial(forgetting.remains.left, key.wrapped, (row.subject or "").encode()))
     row = destroyed(row, entry)
     _flush(ctx, row.dek_id)
     ctx.note(seq=entry.seq, entry_hash=entry.hash)

@@ -32,6 +32,8 @@ def rotate_bucket(ctx: Context, request: wire.RotateBucket) -> wire.RotatedBucke
     # Rows that this very transaction moved may yet be rolled back, so an old key is looked at in a later one.
     retired, destroyed = (0, 0) if moved else _end_old(ctx, current)
     ctx.after_commit(ctx.part(Forgetting).look)
+    if destroyed:
+        ctx.after_commit(ctx.part(Forgetting).remains.left)
     ctx.note(version=current.version, moved=moved, retired=retired, destroyed=destroyed)
     return wire.RotatedBucket(
         bucket=current.bucket, version=current.version, moved=moved, retired=retired, destroyed=destroyed
@@ -39,13 +41,13 @@ def rotate_bucket(ctx: Context, request: wire.RotateBucket) -> wire.RotatedBucke
 
 
 def _current(ctx: Context, bucket: int) -> BucketRow:
-    """The version that wraps; a new one where the last wrapped a key that was destroyed a cycle ago."""
+    """The version that wraps; a new one where the last does not open, or wrapped what was destroyed a cycle ago."""
     forgetting = ctx.part(Forgetting)
     subjects, keys = forgetting.subjects, forgetting.subjects.keys
     current = keys.find(ctx.tenant, bucket)
     if current is None:
         raise NotFound(f"Expected a bucket of this tenant, got {bucket}; it has none before its first person.")
-    if keys.is_dirty(current, ctx.now_us - forgetting.terms.cycle_us):
+    if keys.is_dirty(current, ctx.now_us - forgetting.terms.cycle_us) or not subjects.opens(ctx.tx, current):
         current = subjects.new_bucket(ctx.tx, ctx.tenant, bucket, current.version + 1, ctx.now_us)
         dek_store.saw_generation(ctx.tx, keys.add([current]))
     return current

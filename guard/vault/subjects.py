@@ -38,7 +38,7 @@ class SubjectKeys:
             return row.key_id, self._unwrap(tx, row)
         kek = self._kek(tx, tenant) or self._hierarchy.new_kek(tx, tenant, now_us)[0]
         mark, key = self._random(MARK_BYTES), self._random(KEY_BYTES)
-        wrapped = wrap(self._hierarchy.open_kek(kek).expose(), _place(kek, mark), key)
+        wrapped = wrap(self._hierarchy.open_kek(kek).expose(), place_of(kek, mark), key)
         row = SubjectRow(mark.hex(), tenant, name, kek.version, complement(mark) + wrapped)
         subject_store.add(tx, row, now_us)
         return row.key_id, key
@@ -72,7 +72,7 @@ class SubjectKeys:
         kek = self._kek(tx, row.tenant, row.kek_version)
         if kek is None:
             raise StoreDamaged(f"A subject key of {row.tenant} has no KEK in the store; restore the last backup.")
-        place = _place(kek, bytes.fromhex(row.key_id))
+        place = place_of(kek, bytes.fromhex(row.key_id))
         return bytes(unwrap(self._hierarchy.open_kek(kek).expose(), place, row.wrapped[MARK_BYTES:]))
 
     def _kek(self, tx: Tx, tenant: str, version: int | None = None) -> KekRow | None:
@@ -91,5 +91,6 @@ def complement(mark: bytes) -> bytes:
     return bytes(byte ^ 0xFF for byte in mark)
 
 
-def _place(kek: KekRow, mark: bytes) -> Place:
+def place_of(kek: KekRow, mark: bytes) -> Place:
+    """Where the wrap of a subject's key belongs."""
     return Place(kek.tenant, "subject", kek.key_id, kek.version, mark, 1)

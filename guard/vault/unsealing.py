@@ -83,12 +83,12 @@ class Hierarchy:
             return Secret(fresh, name)
         return Secret(unwrap(self._seal.expose(), place, wrapped), name)
 
-    def new_kek(self, tx: Tx, tenant: str, now_us: int) -> tuple[KekRow, Secret]:
-        """Make version 1 of a tenant's KEK."""
+    def new_kek(self, tx: Tx, tenant: str, now_us: int, version: int = 1) -> tuple[KekRow, Secret]:
+        """Make a version of a tenant's KEK."""
         key_id = new_key_id(self._random(ID_CANDIDATES), store.taken_key_ids(tx))
         fresh = self._random(WRAPPING_KEY_BYTES)
-        place = Place(tenant, "tenant", SEAL_ID, SEAL_VERSION, key_id, 1)
-        row = KekRow(tenant, 1, key_id, wrap(self._seal.expose(), place, fresh))
+        place = Place(tenant, "tenant", SEAL_ID, SEAL_VERSION, key_id, version)
+        row = KekRow(tenant, version, key_id, wrap(self._seal.expose(), place, fresh))
         store.add_kek(tx, row, now_us)
         return row, Secret(fresh, f"KEK of {tenant}")
 
@@ -111,7 +111,7 @@ class Hierarchy:
         row, secret = kek
         key_id = new_key_id(self._random(ID_CANDIDATES), store.taken_key_ids(tx))
         material = self._random(suite.key_bytes)
-        place = _version_place(row, suite, key_id, version)
+        place = version_place(row, suite, key_id, version)
         wrapped = wrap(secret.expose(), place, material)
         times = (now_us, now_us)
         stored = VersionRow(key_id, row.tenant, name, version, suite.name, state, False, row.version, wrapped, *times)
@@ -121,21 +121,21 @@ class Hierarchy:
     def open_version(self, kek: tuple[KekRow, Secret], row: VersionRow) -> KeyVersion:
         """A stored key version, opened."""
         suite = suites.BY_NAME[row.suite]
-        place = _version_place(kek[0], suite, row.key_id, row.version)
+        place = version_place(kek[0], suite, row.key_id, row.version)
         return _key_version(row, suite, unwrap(kek[1].expose(), place, row.wrapped))
 
     def new_index_key(self, tx: Tx, kek: tuple[KekRow, Secret], name: str, now_us: int, version: int = 1) -> IndexKey:
         """Make and store a version of an index key."""
         row, secret = kek
         material = self._random(32)
-        place = Place(row.tenant, "index", row.key_id, row.version, name.encode(), version)
+        place = index_place(row, name, version)
         wrapped = wrap(secret.expose(), place, material)
         store.add_index_key(tx, IndexRow(row.tenant, name, version, row.version, wrapped), now_us)
         return IndexKey(row.tenant, name, version, Secret(material, f"index key {name}"))
 
     def open_index_key(self, kek: tuple[KekRow, Secret], row: IndexRow) -> IndexKey:
         """A stored index key, opened."""
-        place = Place(row.tenant, "index", kek[0].key_id, kek[0].version, row.name.encode(), row.version)
+        place = index_place(kek[0], row.name, row.version)
         material = unwrap(kek[1].expose(), place, row.wrapped)
         return IndexKey(row.tenant, row.name, row.version, Secret(material, f"index key {row.name}"))
 
@@ -158,8 +158,14 @@ class Hierarchy:
         )
 
 
-def _version_place(kek: KekRow, suite: suites.Suite, key_id: bytes, version: int) -> Place:
+def version_place(kek: KekRow, suite: suites.Suite, key_id: bytes, version: int) -> Place:
+    """Where the wrap of a key version belongs."""
     return Place(kek.tenant, PURPOSES[suite], kek.key_id, kek.version, key_id, version)
+
+
+def index_place(kek: KekRow, name: str, version: int) -> Place:
+    """Where the wrap of an index key belongs."""
+    return Place(kek.tenant, "index", kek.key_id, kek.version, name.encode(), version)
 
 
 def _key_version(row: VersionRow, suite: suites.Suite, material: bytes | bytearray) -> KeyVersion:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from guard.errors import InvalidRequest
 from guard.wire.model import Model
 
 MAX_PROBLEMS = 20  # enough to mend a body; a hostile one has a thousand
@@ -49,6 +50,16 @@ def problems(error: ValidationError, takes: type[Model]) -> list[dict[str, str]]
         message = template.format_map(item.get("ctx", {}))
         found.append({"pointer": pointer or "/", "code": item["type"], "message": message})
     return found
+
+
+def misfit(name: str, error: ValidationError, takes: type[Model]) -> InvalidRequest:
+    """The error of a request that does not fit the schema of operation *name*; its sentence names the first fault."""
+    found = problems(error, takes)
+    first, more = found[0], len(found) - 1
+    rest = f" {more} more in errors." if more else ""
+    return InvalidRequest(
+        f"The request does not fit {name} at {first['pointer']}: {first['message']}{rest}", errors=found
+    )
 
 
 @cache

@@ -104,6 +104,17 @@ class Replayed(Model):
     keys: int
 
 
+class ScrubStores(Nothing):
+    """Empty the write-ahead logs and search the files."""
+
+
+class ScrubbedStores(Model):
+    """How many things were looked for in the files, and how often one is left."""
+
+    marks: int
+    remains: int
+
+
 class AskSubject(Model):
     """The person asked about, and why."""
 

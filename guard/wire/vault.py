@@ -294,13 +294,15 @@ class CreateReencryption(Model):
     """Re-encrypt one field of a configured source under the newest key version.
 
     A *dry_run* opens and seals every value and changes none. Jobs of one table run one after the other, those of a
-    higher *priority* first.
+    higher *priority* first. With *in_clear*, values that stand in clear are sealed as well; what is sealed begins with
+    `gd1.`, and readers tell the two apart by that as long as the job runs.
     """
 
     source: Name
     field: FieldName
     rows_per_second: Annotated[int, Field(ge=0, le=1_000_000, description="0: as fast as it goes.")] = 0
     dry_run: bool = False
+    in_clear: bool = False
     priority: Annotated[int, Field(ge=0, le=9)] = 0
 
 
@@ -333,6 +335,7 @@ class ReencryptionView(Model):
     priority: int
     rows_per_second: int
     dry_run: bool
+    in_clear: bool = False
     passes: int
     detail: str
     created_by: str

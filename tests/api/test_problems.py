@@ -101,6 +101,18 @@ def test_422_points_at_the_member(api):
         ("/title", "string_type"),
         ("/severity", "less_than_equal"),
     }
+    assert answer.json["detail"] == (
+        "The request does not fit incidents.open at /title: Expected text. 1 more in errors."
+    )
+
+
+def test_422_says_the_first_error_in_its_sentence_and_never_what_was_given(api):
+    wanted = {"items": [{"field": "customers.email", "context": {"row": ["canary"]}, "plaintext": "", "canary": "x"}]}
+    answer = api("POST", "/api/v1/fields/encrypt", wanted)
+    check(answer, 422, "GRD-VAL-001")
+    first = answer.json["errors"][0]
+    assert f" at {first['pointer']}: {first['message']}" in answer.json["detail"]
+    assert "canary" not in str(answer.json)
 
 
 def test_429_for_too_many_requests_and_for_too_many_failures(fresh_api):

@@ -151,3 +151,14 @@ def test_ctrl_c_while_waiting_for_a_job_is_130_and_the_job_goes_on(dev):
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_of_error_has_an_exit_code(kind):
     assert EXIT[kind] in {1, 2, 3, 4, 5, 6, 7, 69, 75}
+
+
+def test_the_first_line_names_what_does_not_fit_and_never_what_was_given(dev):
+    done = dev.run("keys", "create", "canary key!", "-o", "table")
+    first, *rest = done.stderr.decode().splitlines()
+    assert first.startswith(
+        "guard: The request does not fit keys.create at /key: The text does not have the required form"
+    )
+    assert first.endswith("[GRD-VAL-001]")
+    assert rest == []
+    assert b"canary" not in done.stderr

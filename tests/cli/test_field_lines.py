@@ -80,3 +80,11 @@ def test_a_search_answers_tokens_of_every_live_version(guard):
     ((answer),) = parsed(done)
     assert answer["index"] == "exact"
     assert answer["tokens"]
+
+
+@pytest.mark.parametrize("line", ["no json", '["a"]', '{"value": NaN}', '{"a": 1e999}', "[" * 60_000, '"text"'])
+def test_what_is_no_line_is_told_in_the_same_words_by_every_verb(guard, dev, line):
+    fields = parsed(guard("encrypt", lines=line + "\n"))
+    tokens = [json.loads(one) for one in dev.run("tokens", "issue", stdin=line.encode() + b"\n").stdout.splitlines()]
+    assert fields == tokens
+    assert fields[0]["problem"]["detail"].startswith("Expected a JSON object")

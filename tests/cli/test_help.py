@@ -67,6 +67,7 @@ NAMES = {
     "mldsa",
     "mode",
     "name",
+    "new_kek",
     "once",
     "open_values",
     "option",

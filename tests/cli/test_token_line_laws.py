@@ -7,8 +7,10 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guard.cli.token_lines import MAX_ITEMS, MAX_LINE_BYTES, answered, read
+from guard.cli.lines import MAX_LINE_BYTES, read
+from guard.cli.token_lines import MAX_ITEMS
 from guard.errors import Denied, InvalidRequest, TokenEnded
+from tests.cli.asking import answered
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

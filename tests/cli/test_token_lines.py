@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from guard.cli.token_lines import MAX_LINE_BYTES, answered, read
+from guard.cli.lines import MAX_LINE_BYTES, read
 from guard.errors import Denied, InvalidRequest, Unreachable
+from tests.cli.asking import answered
 
 PARTIAL = 8
 EMAIL = "customers.email"
@@ -73,7 +74,7 @@ def test_a_line_that_spoils_its_request_is_found_and_the_others_are_done_once(ba
     assert [("problem" in one) for one in found] == [number in bad for number in range(8)]
     assert server.done == [number for number in range(8) if number not in bad]
     assert all(one["line"] in {number + 1 for number in bad} for one in found if "problem" in one)
-    assert all(one["problem"]["detail"] == "no /bad: Not so." for one in found if "problem" in one)
+    assert all(one["problem"]["detail"] == "The line does not fit. /bad: Not so." for one in found if "problem" in one)
 
 
 def test_an_error_that_is_of_no_line_ends_it():

@@ -19,6 +19,7 @@ UNRECORDED = {
     "copies.look",
     "heads.read",
     "intents.sweep",
+    "budgets.store",
     "key_uses.store",
     "log.archive",
     "log.copy",

@@ -196,6 +196,10 @@ WRONG = {
     "a source with more": SOURCE + "password = 'x'",
     "a source whose address is a number": SOURCE.replace('"sqlite:///app.db"', "5"),
     "a source whose columns are a list": SOURCE.replace('{email = "customers.email"}', '["email"]'),
+    "a source whose person is a number": SOURCE + "subject = 5",
+    "a source whose lag is a number": SOURCE + "lag = 5",
+    "a source that allows a lag of nothing": SOURCE + "lag_limit_seconds = 0",
+    "a source that allows a lag in words": SOURCE + "lag_limit_seconds = 'five'",
     "a source with a column of numbers": SOURCE.replace('"customers.email"}', "5}"),
 }
 
@@ -228,6 +232,11 @@ def test_any_text_in_a_variable_is_a_network_list_or_refused(text):
 def test_a_source_is_read_whole(configured):
     (source,) = configured(SOURCE).sources
     assert source == Source("customers", "acme", "sqlite:///app.db", "customers", "id", {"email": "customers.email"})
+
+
+def test_a_source_may_say_whom_rows_are_about_and_how_far_its_replicas_are_behind(configured):
+    (source,) = configured(SOURCE + 'subject = "person"\nlag = "SELECT 1"\nlag_limit_seconds = 9').sources
+    assert (source.subject, source.lag, source.lag_limit_seconds) == ("person", "SELECT 1", 9)
 
 
 # files

@@ -84,7 +84,12 @@ class Clinic:
                 done += beats
                 if not beats:
                     break
+        self.scrub()
         return done
+
+    def scrub(self) -> int:
+        """What the worker does about what is left in the files."""
+        return self.world.beat("subjects.scrub", self.forgetting.remains.due)
 
     def after(self, days: float) -> int:
         self.world.clock.advance(days * DAY)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from guard.errors import Conflict, InvalidRequest
+from guard.errors import Conflict, InvalidRequest, InvalidSetting
 from guard.vault.keys import Secret
 from guard.vault.queue import Queue
 from guard.vault.vault import Vault
@@ -238,3 +238,61 @@ def test_items_are_sealed_anew_by_who_cannot_read_them(shop):
     assert bad["problem"]["code"] == "GRD-CRYPT-001"
     again = [{"field": EMAIL, "context": {"row": "1"}, "ciphertext": fresh["ciphertext"]}]
     assert shop.call("keys", "fields.reencrypt", items=again)["results"] == [fresh]
+
+
+# replicas that lag
+
+
+LAG = "SELECT seconds FROM lag"
+
+
+@pytest.fixture
+def lagging(tmp_path, table):
+    """A table whose replicas are as far behind as another table says."""
+    table.write("CREATE TABLE lag (seconds)")
+    table.write("INSERT INTO lag VALUES (NULL)")
+    source = source_of(table.path, lag=LAG, lag_limit_seconds=5)
+    with world(tmp_path / "home", sources=(source,)) as made:
+        yield Shop(made)
+
+
+def test_a_job_rests_while_replicas_are_too_far_behind_and_says_so(lagging, table):
+    table.fill(lagging, NAMES)
+    lagging.rotate()
+    job = create(lagging).job
+    assert lagging.step(job).examined == 10
+    table.write("UPDATE lag SET seconds = 12.25")
+    view = lagging.step(job)
+    assert (view.state, view.examined) == ("running", 10)
+    assert view.detail == "Waits: replicas of customers are 12.2 s behind, and 5 s are allowed."
+    assert lagging.call("keys", "reencryptions.read", job=job).detail == view.detail
+    assert due(lagging) == []
+    lagging.world.clock.advance(11)
+    assert due(lagging) == [job]
+    table.write("UPDATE lag SET seconds = 5")
+    done = lagging.finish(job)
+    assert (done.state, done.changed, done.detail) == ("done", 25, "")
+
+
+def test_it_looks_before_every_batch_of_a_turn(lagging, table):
+    table.fill(lagging, NAMES)
+    lagging.rotate()
+    table.write(
+        "CREATE TRIGGER behind AFTER UPDATE OF email ON customers WHEN NEW.id = 5 BEGIN UPDATE lag SET seconds = 99; END"
+    )
+    worker = type(lagging.people["keys"])("system:worker", "acme", "system")
+    job = create(lagging).job
+    view = lagging.world.call("reencryptions.step", worker, job=job, rows=5, batches=8)
+    assert (view.examined, view.changed) == (5, 5)
+    assert view.detail.startswith("Waits: ")
+
+
+def test_a_lag_that_is_no_number_stops_nothing_for_good_and_is_told(lagging, table):
+    table.fill(lagging, NAMES)
+    lagging.rotate()
+    table.write("UPDATE lag SET seconds = 'a while'")
+    job = create(lagging).job
+    with pytest.raises(InvalidSetting, match="Expected seconds from the lag statement of source customers"):
+        lagging.step(job)
+    table.write("UPDATE lag SET seconds = 0")
+    assert lagging.finish(job).state == "done"

@@ -261,7 +261,7 @@ def test_a_field_bound_to_a_subject_is_refused(tmp_path):
         shop = Shop(made)
         with pytest.raises(InvalidRequest) as raised:
             create(shop, "orders.note", "orders")
-        assert "subject" in raised.value.detail
+        assert "name the column that holds the person's id as subject of source orders" in raised.value.detail
         codes = [{"field": "orders.code", "context": {}, "plaintext": b64("4711")}]
         sealed = shop.call("storing", "fields.encrypt", items=codes)["results"][0]["ciphertext"]
         Table.write(_at(path), "INSERT INTO orders (id, code) VALUES (1, ?)", sealed)
