@@ -66,7 +66,7 @@ def test_a_filter_is_typed_as_options(dev, vkey, tmp_path):
         (["a", "--out", "b"], "one directory"),
         (["a", "--from", "yesterday"], "2026-12-01"),
         (["a", "--tenant", "dev"], "whole log"),
-        (["a", "--format", "rfc5424", "--outcome", "maybe"], "errors"),
+        (["a", "--format", "rfc5424", "--outcome", "maybe"], "filter/outcome"),
         (["a", "--prove", "99999999"], "to prove"),
     ],
 )

@@ -223,6 +223,7 @@ def test_requests_are_limited_per_credential_and_the_refusal_is_recorded(tmp_pat
 def test_exempt_operations_are_exactly_those_that_are_printed(made):
     exempt = {name for name, entry in made.gate.operations.items() if entry.exempt}
     assert exempt == {
+        "budgets.store",
         "checkpoints.adopt",
         "checkpoints.publish",
         "checkpoints.reread",
