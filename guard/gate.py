@@ -32,7 +32,7 @@ from guard.errors import (
     RateLimited,
     Unauthenticated,
 )
-from guard.wire.problems import problems
+from guard.wire.problems import misfit
 
 Answer = TypeVar("Answer")
 MAX_NESTED = 4  # operations calling operations: run -> step -> operation -> its own follow-up; more is a loop
@@ -240,9 +240,7 @@ class Gate:
         try:
             return operation, operation.takes.model_validate_json(orjson.dumps(raw))
         except ValidationError as error:
-            raise InvalidRequest(
-                f"The request does not fit {name}; see errors.", errors=problems(error, operation.takes)
-            ) from None
+            raise misfit(name, error, operation.takes) from None
         except orjson.JSONEncodeError:
             raise InvalidRequest(f"Expected a request of {name} that JSON can hold, got other values.") from None
 

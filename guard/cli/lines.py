@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 from guard.errors import GuardError, InvalidInput, Kind
 
 MAX_LINE_BYTES = 3 << 20  # a value of 1 MiB in JSON escapes and its names
-STOPS = frozenset({Kind.UNREACHABLE, Kind.UNAUTHENTICATED, Kind.UNAVAILABLE, Kind.RATE_LIMITED, Kind.INTERNAL})
+STOPS = frozenset(
+    {Kind.UNREACHABLE, Kind.UNAUTHENTICATED, Kind.UNAVAILABLE, Kind.RATE_LIMITED, Kind.FULL, Kind.INTERNAL}
+)
 """Kinds of errors that no single line causes."""
 
 Item = dict[str, Any]

@@ -10,6 +10,7 @@ from guard.vault.keys import KeyVersion, Secret
 from guard.vault.suites import SUITES
 from guard.vault.versions import State
 from tests.vault.peers import Peers, peers
+from tests.vault.shop import Shop, Table, source_of, world
 
 MakeKey = Callable[..., KeyVersion]
 
@@ -46,3 +47,16 @@ def custody_peers(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[
     """SoftHSM2, a KMS and OpenBao, each started when it is first asked for and ended with the session."""
     with peers(tmp_path_factory.mktemp("peers"), free_port) as made:
         yield made
+
+
+@pytest.fixture
+def table(tmp_path):
+    """An application's table of customers."""
+    return Table(tmp_path / "app.db")
+
+
+@pytest.fixture
+def shop(tmp_path, table):
+    """A guard that knows that table, and its people."""
+    with world(tmp_path / "home", sources=(source_of(table.path),)) as made:
+        yield Shop(made)

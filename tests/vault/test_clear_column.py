@@ -14,22 +14,11 @@ import pytest
 
 from guard.errors import AlreadyExists
 from guard.vault.resealing import MAX_PASSES
-from tests.vault.shop import EMAIL, ORDERS, Shop, Table, code_of, policies_with, source_of, world
+from tests.vault.shop import EMAIL, ORDERS, Shop, code_of, policies_with, source_of, world
 from tests.vault.test_shell_killed import CHILD
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"person{number}@example.org" for number in range(1, 26)]
-
-
-@pytest.fixture
-def table(tmp_path):
-    return Table(tmp_path / "app.db")
-
-
-@pytest.fixture
-def shop(tmp_path, table):
-    with world(tmp_path / "home", sources=(source_of(table.path),)) as made:
-        yield Shop(made)
 
 
 def fill(table, values, first=1):

@@ -8,20 +8,9 @@ import pytest
 from guard.errors import StoreDamaged
 from guard.vault import deks, resealing
 from tests.vault.clinic import clinic
-from tests.vault.shop import EMAIL, Shop, Table, source_of, world
+from tests.vault.shop import EMAIL
 
 NAMES = [f"person{number}@example.org" for number in range(1, 13)]
-
-
-@pytest.fixture
-def table(tmp_path):
-    return Table(tmp_path / "app.db")
-
-
-@pytest.fixture
-def shop(tmp_path, table):
-    with world(tmp_path / "home", sources=(source_of(table.path),)) as made:
-        yield Shop(made)
 
 
 def another_value(seal, key, context, plaintext, **more):

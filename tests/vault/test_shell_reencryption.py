@@ -14,17 +14,6 @@ from tests.vault.shop import EMAIL, ORDERS, PHONE, Shop, Table, b64, code_of, po
 NAMES = [f"person{number}@example.org" for number in range(1, 26)]
 
 
-@pytest.fixture
-def table(tmp_path):
-    return Table(tmp_path / "app.db")
-
-
-@pytest.fixture
-def shop(tmp_path, table):
-    with world(tmp_path / "home", sources=(source_of(table.path),)) as made:
-        yield Shop(made)
-
-
 def create(shop, field=EMAIL, source="customers"):
     return shop.call("keys", "reencryptions.create", source=source, field=field)
 

@@ -7,14 +7,9 @@ import pytest
 
 from guard.errors import Denied, InvalidPolicy, InvalidRequest, KeyInUse, KeyStateConflict, NotFound, StoreUnavailable
 from guard.settings import Source
-from tests.vault.shop import EMAIL, PHONE, Shop, Table, b64, item, policies_with, shown, source_of, world
+from tests.vault.shop import EMAIL, PHONE, Shop, b64, item, policies_with, shown, source_of, world
 
 NAMES = [f"person{number}@example.org" for number in range(1, 26)]
-
-
-@pytest.fixture
-def table(tmp_path):
-    return Table(tmp_path / "app.db")
 
 
 @pytest.fixture

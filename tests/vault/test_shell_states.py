@@ -21,11 +21,6 @@ DAY = 86_400
 
 
 @pytest.fixture
-def table(tmp_path):
-    return Table(tmp_path / "app.db")
-
-
-@pytest.fixture
 def shop(tmp_path, table):
     with world(tmp_path / "home", sources=(source_of(table.path),)) as made:
         shop = Shop(made)
