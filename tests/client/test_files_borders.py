@@ -234,11 +234,12 @@ def test_a_disk_that_fails_at_the_end_leaves_nothing(files, tmp_path, monkeypatc
 
 
 ENDED = """
-import json, sys, time
+import json, signal, sys, time
 from pathlib import Path
 from guard.client.files import Files
 from guard.client.local import LocalKeys
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests with nohup ignores it, and so would this
 answer, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 def call(name, **members):
     return answer
