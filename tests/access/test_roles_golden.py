@@ -23,7 +23,6 @@ HEAD = """\
 """
 CATALOGUE = collect(ROOMS)
 PARAMETER = re.compile(r"\{([a-z_]+)\}")
-FILLED = {"version": 1, "index": 0, "member": "svc:x", "role": "role:support", "handle": "0" * 12, "subject": "svc:x"}
 PERSONAL = {"fields.decrypt", "fields.mask", "fields.search", "imported_keys.decrypt", "indexes.compute"}
 PERSONAL |= {"sources.search", "tokens.approve", "tokens.reveal"}
 LEASED = {"leases.create", "leases.renew"}
